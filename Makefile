@@ -1,0 +1,63 @@
+# Two commands: `make lab` to learn, `make test` to prove that everything still works. `make help` lists the rest.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+LAB_ARGS ?=
+PIP_ARGS ?=
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt $(PIP_ARGS)
+HOW_IT_FAILED := { echo; echo "Installation failed (see the message above). No network? qcourse needs it once, to install;"; \
+	echo "afterwards everything runs offline. Behind a mirror, set PIP_INDEX_URL. Then run the same command again."; exit 1; }
+
+.DEFAULT_GOAL := help
+.PHONY: help lab test interop notebooks lint bench train clean check-python
+
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+
+check-python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || { \
+	echo "qcourse needs Python 3.11, 3.12 or 3.13; '$(PYTHON)' is: $$($(PYTHON) --version 2>&1 || echo 'not found')."; \
+	echo "Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+
+$(VENV)/.created: | check-python
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.installed: pyproject.toml constraints.txt $(VENV)/.created
+	@echo "Installing what the notebooks need (once; a few minutes) ..."
+	@$(PIP) -e . || $(HOW_IT_FAILED)
+	@touch $@
+
+$(VENV)/.installed-test: pyproject.toml constraints.txt $(VENV)/.created
+	@echo "Installing what the notebooks and the tests need (once; a few minutes) ..."
+	@$(PIP) -e '.[test]' || $(HOW_IT_FAILED)
+	@touch $(VENV)/.installed $@
+
+$(VENV)/.installed-interop: $(VENV)/.installed-test
+	@$(PIP) -e '.[interop]' || $(HOW_IT_FAILED)
+	@touch $@
+
+lab: $(VENV)/.installed ## open JupyterLab on the course, notebook 00 first
+	$(BIN)/python -m jupyter lab --ip=127.0.0.1 --ServerApp.root_dir=. \
+		--LabApp.default_url=/lab/tree/notebooks/00_dont_panic.ipynb $(LAB_ARGS)
+
+test: $(VENV)/.installed-test ## every test and every notebook (minutes)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+interop: $(VENV)/.installed-interop ## compare with the reference libraries (installs them first)
+	HF_HUB_OFFLINE=1 TORCH_COMPILE_DISABLE=1 $(BIN)/python -m pytest tests/interop --override-ini addopts=-q $(PYTEST_ARGS)
+
+notebooks: $(VENV)/.installed-test ## re-execute the notebooks and normalise their outputs
+	$(BIN)/python -m tools.notebooks $(NOTEBOOKS)
+
+lint: $(VENV)/.installed-test ## ruff and the import contracts
+	$(BIN)/ruff check . && $(BIN)/ruff format --check qcourse tests tools benchmarks && $(BIN)/lint-imports
+
+bench: $(VENV)/.installed ## measure speed and memory on this machine
+	$(BIN)/python -m benchmarks.quantize
+
+train: $(VENV)/.installed ## train the shipped model again, into runs/ (hours on a CPU, minutes on a GPU)
+	$(BIN)/qcourse train --out runs/model $(TRAIN_ARGS)
+
+clean: ## remove the environment and caches (never your labs)
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache
