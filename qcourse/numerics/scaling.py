@@ -1,0 +1,75 @@
+"""Choosing the scale. Every method takes blocks (rows, groups, G) and returns (rows, groups, 1), in fp32.
+
+absmax      nothing is clipped; one outlier coarsens its whole block
+minmax      for one-sided data: a zero point shifts the grid so that no code is wasted
+percentile  ignore the largest few: their error grows, everyone else's shrinks
+mse         try shrunken ranges, keep the one with the smallest squared error
+"""
+
+import torch
+
+from qcourse.numerics.grids import Grid
+from qcourse.shapes import Float, Tensor
+
+TINY = torch.finfo(torch.float32).tiny
+
+
+def positive(scale: Float[Tensor, "r g 1"]) -> Float[Tensor, "r g 1"]:
+    """The zero-scale guard: an all-zero block gets scale 1 (its codes are 0 either way), an underflow the least float.
+
+    Without it, 0/0 = NaN fills the block and, through the matmul, the layer.
+    """
+    return torch.where(scale == 0, torch.ones_like(scale), scale.clamp(min=TINY))
+
+
+def block_absmax(blocks: Float[Tensor, "r g G"]) -> Float[Tensor, "r g 1"]:
+    """max |w| of each block without a temporary the size of W. NaN and inf come through (quantize refuses them)."""
+    low, high = torch.aminmax(blocks, dim=-1, keepdim=True)
+    return torch.maximum(high, -low).float()
+
+
+def absmax(blocks: Float[Tensor, "r g G"], grid: Grid) -> Float[Tensor, "r g 1"]:
+    """scale = max|w| / limit: the outermost weight lands on the outermost code.
+
+    Error: |w - ŵ| ≤ s/2 for integers. Source: Jacob et al. 2018. Notebook 01 §1.
+    """
+    return positive(block_absmax(blocks) / grid.limit)
+
+
+def minmax(blocks: Float[Tensor, "r g G"], grid: Grid) -> tuple[Float[Tensor, "r g 1"], Float[Tensor, "r g 1"]]:
+    """scale = (max - min)/(2^B-1), zero_point = round(-min/scale); the range is stretched to contain 0.
+
+    Source: IST-DASLab/gptq `Quantizer` (Frantar et al. 2022). Notebook 01 §4.
+    """
+    low, high = torch.aminmax(blocks, dim=-1, keepdim=True)
+    low, high = low.float().clamp(max=0), high.float().clamp(min=0)
+    scale = positive(high / grid.qmax - low / grid.qmax)  # divided first: max - min can overflow
+    return scale, (-low / scale).round_().clamp_(grid.qmin, grid.qmax)
+
+
+def percentile(blocks: Float[Tensor, "r g G"], grid: Grid, p: float = 0.999) -> Float[Tensor, "r g 1"]:
+    """scale from the p-quantile of |w| (the smallest magnitude with at least p·G at or below it).
+
+    Raises ValueError unless 0 < p <= 1. p = 1 is absmax. Source: Wu et al. 2020 (arXiv:2004.09602).
+    """
+    if not 0 < p <= 1:
+        raise ValueError(f"percentile p={p}: between 0 (exclusive) and 1")
+    k = max(1, -int(-p * blocks.shape[-1] // 1))
+    return positive(blocks.abs().kthvalue(k, dim=-1, keepdim=True).values.float() / grid.limit)
+
+
+def mse(blocks: Float[Tensor, "r g G"], grid: Grid, steps: int = 40, lowest: float = 0.4) -> Float[Tensor, "r g 1"]:
+    """The scale among `steps` shrinkings absmax·{1 … lowest}/limit with the least Σ(w - ŵ)² in each block.
+
+    Cost: `steps` rounds of quantization. Never worse than absmax, which is the first candidate. Notebook 01 §5.
+    """
+    full = absmax(blocks, grid)
+    best, best_error = full.clone(), torch.full_like(full, torch.inf)
+    x = blocks.float()
+    for shrink in torch.linspace(1.0, lowest, steps).tolist():
+        scale = positive(full * shrink)
+        decoded = grid.decode(grid.encode_(x / scale)).mul_(scale)
+        error = decoded.sub_(x).square_().sum(-1, keepdim=True)
+        better = error < best_error
+        best, best_error = torch.where(better, scale, best), torch.where(better, error, best_error)
+    return best
