@@ -1,0 +1,109 @@
+"""Each layout against its specification, spelled out with loops: the second implementation."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qcourse.numerics.quantize import dequantize, quantize
+from qcourse.numerics.schemes import PRESETS
+from qcourse.packing import layouts
+from qcourse.packing.packed import LAYOUTS, pack, unpack
+
+
+def codes_of(N, K, num_bits=4):
+    return torch.randint(0, 1 << num_bits, (N, K), dtype=torch.uint8)
+
+
+def word(nibbles):
+    """Eight nibbles, the first lowest, as the signed int32 that a file holds."""
+    value = sum(int(c) << (4 * j) for j, c in enumerate(nibbles))
+    return value - (1 << 32) if value >> 31 else value
+
+
+def test_gptq_by_its_specification():
+    codes = codes_of(3, 32)
+    qweight = layouts.pack_gptq(codes)
+    assert qweight.shape == (4, 3)
+    for r in range(4):
+        for n in range(3):
+            assert qweight[r, n] == word([codes[n, 8 * r + j] for j in range(8)])
+
+
+def test_awq_by_its_specification():
+    codes = codes_of(16, 5)
+    qweight = layouts.pack_awq(codes)
+    assert qweight.shape == (5, 2)
+    for k in range(5):
+        for c in range(2):
+            assert qweight[k, c] == word([codes[8 * c + j, k] for j in (0, 2, 4, 6, 1, 3, 5, 7)])
+
+
+def test_compressed_tensors_by_its_specification():
+    codes = codes_of(3, 24)
+    packed = layouts.pack_compressed_tensors(codes)
+    assert packed.tolist() == [[word(codes[n, 8 * w : 8 * w + 8]) for w in range(3)] for n in range(3)]
+    zeros = codes_of(16, 2)
+    packed = layouts.pack_compressed_tensors_zeros(zeros)
+    assert packed.tolist() == [[word(zeros[8 * w : 8 * w + 8, g]) for g in range(2)] for w in range(2)]
+
+
+def test_symmetric_gptq_zeros_are_the_famous_constant():
+    zeros = torch.full((16, 2), 8, dtype=torch.uint8)
+    assert (layouts.pack_gptq_zeros(zeros) == 0x77777777).all()
+    assert (layouts.pack_gptq_zeros(zeros, version=2).view(torch.uint8) == 0x88).all()
+
+
+@given(n=st.integers(1, 4), g=st.integers(1, 3), version=st.sampled_from([1, 2]))
+def test_gptq_zeros_round_trip(n, g, version):
+    zeros = torch.randint(1, 16, (8 * n, g), dtype=torch.uint8)
+    assert torch.equal(layouts.unpack_gptq_zeros(layouts.pack_gptq_zeros(zeros, 4, version), 4, version), zeros)
+
+
+@given(n=st.integers(1, 4), g=st.integers(1, 5))
+def test_awq_zeros_round_trip(n, g):
+    zeros = codes_of(8 * n, g)
+    assert torch.equal(layouts.unpack_awq_zeros(layouts.pack_awq_zeros(zeros)), zeros)
+
+
+def test_three_bit_gptq_is_dense():
+    codes = codes_of(4, 64, 3)
+    assert layouts.pack_gptq(codes, 3).shape == (6, 4)
+    assert torch.equal(layouts.unpack_gptq(layouts.pack_gptq(codes, 3), 3), codes)
+
+
+PAIRS = [(n, layout) for n, s in PRESETS.items() for layout in LAYOUTS if layout != "awq" or s.weights.num_bits == 4]
+
+
+@pytest.mark.parametrize(("preset", "layout"), PAIRS)
+def test_pack_unpack_gives_the_same_qtensor(preset, layout):
+    q = quantize(torch.randn(16, 256), PRESETS[preset].weights)
+    back = unpack(pack(q, layout))
+    assert torch.equal(back.codes, q.codes) and back.codes.dtype == q.codes.dtype
+    assert torch.equal(dequantize(back), dequantize(q))
+
+
+def test_packed_bytes_are_what_the_formula_says():
+    q = quantize(torch.randn(64, 1024), PRESETS["W4A16"].weights)
+    assert all(pack(q, layout).nbytes == q.nbytes for layout in LAYOUTS)
+
+
+class TestBadInput:
+    def test_half_words(self):
+        with pytest.raises(ValueError, match="K must be a multiple of 8"):
+            layouts.pack_gptq(codes_of(4, 12))
+        with pytest.raises(ValueError, match="N must be a multiple of 8"):
+            layouts.pack_awq(codes_of(4, 16))
+
+    def test_a_zero_point_of_zero_does_not_fit_version_1(self):
+        with pytest.raises(ValueError, match="zero point of 0 cannot be stored"):
+            layouts.pack_gptq_zeros(torch.zeros(8, 1, dtype=torch.uint8))
+        with pytest.raises(ValueError, match="version 3"):
+            layouts.pack_gptq_zeros(torch.ones(8, 1, dtype=torch.uint8), version=3)
+
+    def test_unknown_layout_and_wrong_width(self):
+        q = quantize(torch.randn(8, 128), PRESETS["W8A16"].weights)
+        with pytest.raises(ValueError, match="one of row, compressed-tensors, gptq, awq"):
+            pack(q, "marlin")
+        with pytest.raises(ValueError, match="4-bit codes, not 8-bit"):
+            pack(q, "awq")
