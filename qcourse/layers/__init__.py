@@ -1,0 +1,1 @@
+"""Third floor: vLLM's contract between a layer and a format."""

@@ -1,0 +1,1 @@
+"""Fourth floor: a language model that never asks how its weights are stored."""

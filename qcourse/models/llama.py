@@ -1,0 +1,179 @@
+"""A Llama-style decoder in one file: RMSNorm, RoPE, grouped-query attention, SwiGLU, KV cache.
+
+Tensor names and arithmetic follow Hugging Face's `LlamaForCausalLM`, so a folder written by either is read by
+the other (logits agree to 1e-4 in fp32: tests/interop). The model never asks which format a weight has: every
+matrix is a `layers.Linear`, and a `Linear` only calls its `quant_method`.
+Does not handle: attention masks for padded batches, sliding windows, RoPE scaling, mixture of experts.
+Source: Touvron et al. 2023 (arXiv:2302.13971); GQA: Ainslie et al. 2023 (arXiv:2305.13245).
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from qcourse.layers.linear import Linear
+from qcourse.layers.method import QuantizationConfig
+from qcourse.models.kv_cache import KVCache
+
+
+@dataclass(frozen=True)
+class LlamaConfig:
+    """The fields of a Hugging Face `config.json` that this model understands."""
+
+    vocab_size: int = 2048
+    hidden_size: int = 256
+    intermediate_size: int = 768
+    num_hidden_layers: int = 4
+    num_attention_heads: int = 4
+    num_key_value_heads: int = 2
+    head_dim: int = 64
+    max_position_embeddings: int = 1024
+    rms_norm_eps: float = 1e-5
+    rope_theta: float = 10000.0
+    tie_word_embeddings: bool = True
+    attention_bias: bool = False
+
+
+class RMSNorm(nn.Module):
+    """x · weight / rms(x), computed in fp32. `weight` is the gain that SmoothQuant folds its scales into."""
+
+    def __init__(self, size: int, eps: float, dtype: torch.dtype):
+        super().__init__()
+        self.weight, self.eps = nn.Parameter(torch.ones(size, dtype=dtype)), eps
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(..., hidden) → (..., hidden) in x's dtype."""
+        h = x.float()
+        h = h * torch.rsqrt(h.pow(2).mean(-1, keepdim=True) + self.eps)
+        return self.weight.to(x.dtype) * h.to(x.dtype)
+
+
+def rope_tables(config: LlamaConfig, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """cos and sin (T, head_dim) of the angle position · theta^(-2i/D), each half repeated (HF convention)."""
+    inv_freq = config.rope_theta ** (-torch.arange(0, config.head_dim, 2, device=positions.device).float() / config.head_dim)
+    angle = torch.outer(positions.float(), inv_freq).repeat(1, 2)
+    return angle.cos(), angle.sin()
+
+
+def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Rotate each pair (x_i, x_{i+D/2}) of x (B, heads, T, D) by its position's angle."""
+    a, b = x.chunk(2, dim=-1)
+    return (x * cos + torch.cat((-b, a), dim=-1) * sin).to(x.dtype)
+
+
+class Attention(nn.Module):
+    """Causal self-attention with fewer key/value heads than query heads."""
+
+    def __init__(self, config: LlamaConfig, linear, prefix: str):
+        super().__init__()
+        self.config = config
+        h, d = config.hidden_size, config.head_dim
+        q, kv = config.num_attention_heads * d, config.num_key_value_heads * d
+        bias = config.attention_bias
+        self.q_proj = linear(h, q, bias=bias, prefix=f"{prefix}.q_proj")
+        self.k_proj = linear(h, kv, bias=bias, prefix=f"{prefix}.k_proj")
+        self.v_proj = linear(h, kv, bias=bias, prefix=f"{prefix}.v_proj")
+        self.o_proj = linear(q, h, prefix=f"{prefix}.o_proj")
+
+    def forward(self, x, rope, layer: int, cache: KVCache | None) -> torch.Tensor:
+        """x (B, T, hidden) → (B, T, hidden); reads and extends `cache` when there is one."""
+        B, T, _ = x.shape
+        c = self.config
+        q = self.q_proj(x).view(B, T, c.num_attention_heads, c.head_dim).transpose(1, 2)
+        k = self.k_proj(x).view(B, T, c.num_key_value_heads, c.head_dim).transpose(1, 2)
+        v = self.v_proj(x).view(B, T, c.num_key_value_heads, c.head_dim).transpose(1, 2)
+        q, k = rotate(q, *rope), rotate(k, *rope)
+        if cache is not None:
+            k, v = cache.update(layer, k, v)
+        repeat = c.num_attention_heads // c.num_key_value_heads
+        k, v = k.repeat_interleave(repeat, 1), v.repeat_interleave(repeat, 1)
+        past = k.shape[2] - T
+        mask = None if past == 0 else torch.ones(T, past + T, dtype=torch.bool, device=x.device).tril(past)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=past == 0)
+        return self.o_proj(y.transpose(1, 2).reshape(B, T, -1))
+
+
+class MLP(nn.Module):
+    """SwiGLU: down(silu(gate(x)) · up(x)). The product makes `down_proj`'s input naturally heavy-tailed."""
+
+    def __init__(self, config: LlamaConfig, linear, prefix: str):
+        super().__init__()
+        h, i = config.hidden_size, config.intermediate_size
+        self.gate_proj = linear(h, i, prefix=f"{prefix}.gate_proj")
+        self.up_proj = linear(h, i, prefix=f"{prefix}.up_proj")
+        self.down_proj = linear(i, h, prefix=f"{prefix}.down_proj")
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(..., hidden) → (..., hidden)."""
+        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class DecoderLayer(nn.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x))."""
+
+    def __init__(self, config: LlamaConfig, linear, index: int, dtype: torch.dtype):
+        super().__init__()
+        prefix = f"model.layers.{index}"
+        self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps, dtype)
+        self.self_attn = Attention(config, linear, f"{prefix}.self_attn")
+        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps, dtype)
+        self.mlp = MLP(config, linear, f"{prefix}.mlp")
+
+    def forward(self, x, rope, layer: int, cache: KVCache | None) -> torch.Tensor:
+        """One block on x (B, T, hidden)."""
+        x = x + self.self_attn(self.input_layernorm(x), rope, layer, cache)
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+class LlamaModel(nn.Module):
+    """Embedding, blocks, final norm: ids (B, T) → hidden states (B, T, hidden)."""
+
+    def __init__(self, config: LlamaConfig, linear, dtype: torch.dtype):
+        super().__init__()
+        self.config = config
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, dtype=dtype)
+        self.layers = nn.ModuleList(DecoderLayer(config, linear, i, dtype) for i in range(config.num_hidden_layers))
+        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps, dtype)
+
+    def forward(self, ids: torch.Tensor, cache: KVCache | None, compute_dtype: torch.dtype) -> torch.Tensor:
+        """Run every block; with a cache, ids continue at position `cache.length`."""
+        start = cache.length if cache is not None else 0
+        rope = rope_tables(self.config, torch.arange(start, start + ids.shape[1], device=ids.device))
+        rope = tuple(t.to(compute_dtype) for t in rope)
+        x = self.embed_tokens(ids).to(compute_dtype)
+        for i, layer in enumerate(self.layers):
+            x = layer(x, rope, i, cache)
+        if cache is not None:
+            cache.length += ids.shape[1]
+        return self.norm(x)
+
+
+class LlamaForCausalLM(nn.Module):
+    """ids (B, T) → logits (B, T, V), in fp32. `compute_dtype` is the activations' dtype, not the weights'."""
+
+    def __init__(
+        self,
+        config: LlamaConfig,
+        quant_config: QuantizationConfig | None = None,
+        *,
+        dtype: torch.dtype = torch.bfloat16,
+        compute_dtype: torch.dtype = torch.float32,
+    ):
+        super().__init__()
+
+        def linear(input_size: int, output_size: int, *, bias: bool = False, prefix: str) -> Linear:
+            return Linear(input_size, output_size, bias=bias, quant_config=quant_config, prefix=prefix, dtype=dtype)
+
+        self.config, self.compute_dtype = config, compute_dtype
+        self.model = LlamaModel(config, linear, dtype)
+        tied = config.tie_word_embeddings
+        self.lm_head = None if tied else linear(config.hidden_size, config.vocab_size, prefix="lm_head")
+
+    def forward(self, ids: torch.Tensor, cache: KVCache | None = None) -> torch.Tensor:
+        """Next-token logits at every position of ids (B, T)."""
+        h = self.model(ids, cache, self.compute_dtype)
+        if self.lm_head is not None:
+            return self.lm_head(h).float()
+        return F.linear(h, self.model.embed_tokens.weight.to(h.dtype)).float()

@@ -1,0 +1,141 @@
+"""Byte-level BPE in one file: every byte is a token, and the commonest pairs are merged, one after another.
+
+Stored as a Hugging Face `tokenizer.json`, so that transformers and vLLM read the same file (tests/interop).
+Does not handle: normalisation, other special tokens than `<|file|>`, which starts every file and every chunk.
+Source: Sennrich et al. 2016 (arXiv:1508.07909); the byte alphabet is GPT-2's.
+"""
+
+import json
+import re
+from collections import Counter, defaultdict
+from functools import cached_property
+from pathlib import Path
+
+BOS = "<|file|>"
+# A newline with the indentation after it is one piece: Python's own idea of structure.
+PIECES = r"\n+[ \t]*| ?[^\W\d]+| ?\d{1,3}| ?[^\w\s]+|[ \t]+|\s"
+
+
+def byte_alphabet() -> list[str]:
+    """GPT-2's printable stand-in for each of the 256 bytes (a JSON file cannot hold raw bytes)."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    chars, extra = {}, 0
+    for b in range(256):
+        chars[b] = chr(b) if b in printable else chr(256 + extra)
+        extra += b not in printable
+    return [chars[b] for b in range(256)]
+
+
+class Tokenizer:
+    """`encode` text to ids and `decode` ids to text. ids 0…255 are bytes, then one id a merge, then `<|file|>`."""
+
+    def __init__(self, merges: list[tuple[int, int]]):
+        self.merges = merges
+        self.ranks = {pair: 256 + i for i, pair in enumerate(merges)}
+        self.bos_id = 256 + len(merges)
+        self.vocab_size = self.bos_id + 1
+        self.cache: dict[str, list[int]] = {}
+
+    @cached_property
+    def token_bytes(self) -> list[bytes]:
+        """The bytes each id stands for; `<|file|>` stands for none, so bits per *byte* ignores it."""
+        table = [bytes([b]) for b in range(256)]
+        for a, b in self.merges:
+            table.append(table[a] + table[b])
+        return [*table, b""]
+
+    def _encode_piece(self, piece: str) -> list[int]:
+        ids = list(piece.encode("utf-8"))
+        while len(ids) > 1:
+            pair = min(zip(ids, ids[1:], strict=False), key=lambda p: self.ranks.get(p, 1 << 30))
+            if pair not in self.ranks:
+                break
+            ids = merge(ids, pair, self.ranks[pair])
+        return ids
+
+    def encode(self, text: str, bos: bool = False) -> list[int]:
+        """Ids of `text`; `bos=True` puts `<|file|>` in front."""
+        ids = [self.bos_id] if bos else []
+        for piece in re.findall(PIECES, text):
+            if piece not in self.cache:
+                self.cache[piece] = self._encode_piece(piece)
+            ids.extend(self.cache[piece])
+        return ids
+
+    def decode(self, ids) -> str:
+        """Text of `ids`; bytes that are not valid UTF-8 (a character cut in half) show as U+FFFD."""
+        return b"".join(self.token_bytes[int(i)] for i in ids).decode("utf-8", errors="replace")
+
+    def save(self, path: Path) -> None:
+        """Write a Hugging Face `tokenizer.json`."""
+        chars = byte_alphabet()
+        names = ["".join(chars[b] for b in t) for t in self.token_bytes[:-1]]
+        split = {"type": "Split", "pattern": {"Regex": PIECES}, "behavior": "Isolated", "invert": False}
+        byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+        special = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+        data = {
+            "version": "1.0",
+            "added_tokens": [{"id": self.bos_id, "content": BOS, "special": True, **special}],
+            "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, byte_level]},
+            "decoder": byte_level,
+            "model": {
+                "type": "BPE",
+                "vocab": {name: i for i, name in enumerate([*names, BOS])},
+                "merges": [[names[a], names[b]] for a, b in self.merges],
+            },
+        }
+        path.write_text(json.dumps(data, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> "Tokenizer":
+        """Read the `tokenizer.json` of a folder or file. Raises FileNotFoundError naming it."""
+        path = path / "tokenizer.json" if path.is_dir() else path
+        model = json.loads(path.read_text(encoding="utf-8"))["model"]
+        return cls([(model["vocab"][a], model["vocab"][b]) for a, b in model["merges"]])
+
+
+def merge(ids: list[int], pair: tuple[int, int], new_id: int) -> list[int]:
+    """Replace each occurrence of `pair` in `ids`, from the left, by `new_id`.
+
+    >>> merge([1, 2, 3, 1, 2], (1, 2), 9)
+    [9, 3, 9]
+    """
+    out, i = [], 0
+    while i < len(ids):
+        if i + 1 < len(ids) and (ids[i], ids[i + 1]) == pair:
+            out.append(new_id)
+            i += 2
+        else:
+            out.append(ids[i])
+            i += 1
+    return out
+
+
+def train_bpe(texts: list[str], vocab_size: int) -> Tokenizer:
+    """Learn `vocab_size - 257` merges: again and again the most frequent pair (ties: the smallest ids).
+
+    Cost: one pass to count pieces, then only the pieces that contain the merged pair are touched.
+    """
+    counts = Counter(piece for text in texts for piece in re.findall(PIECES, text))
+    words = [(list(piece.encode("utf-8")), n) for piece, n in counts.items()]
+    pairs, where = Counter(), defaultdict(set)
+    for w, (ids, n) in enumerate(words):
+        for p in zip(ids, ids[1:], strict=False):
+            pairs[p] += n
+            where[p].add(w)
+    merges = []
+    while len(merges) < vocab_size - 257 and pairs:
+        best = min(pairs, key=lambda p: (-pairs[p], p))
+        new_id = 256 + len(merges)
+        merges.append(best)
+        for w in where.pop(best):
+            ids, n = words[w]
+            new = merge(ids, best, new_id)
+            for p in zip(ids, ids[1:], strict=False):
+                pairs[p] -= n
+            for p in zip(new, new[1:], strict=False):
+                pairs[p] += n
+                where[p].add(w)
+            words[w] = (new, n)
+        pairs = +pairs  # drop the pairs that no longer occur
+    return Tokenizer(merges)

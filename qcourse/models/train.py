@@ -1,0 +1,189 @@
+"""Train the shipped model: text → BPE → AdamW on random windows → bf16 safetensors. One command, CPU or GPU.
+
+    qcourse train --out DIR                        # on this machine; killed, the same command goes on
+    qcourse train --out DIR --device cuda          # minutes on a data-centre GPU; needs torch, numpy, safetensors
+
+A few RMSNorm gains are held loud (`loud_gain` on `loud_channels` of the residual stream) from the first step, while
+the weights behind them start at normal size: the network learns to live with loud channels, as large models do.
+A run is a function of its config: step i always sees the same windows, so a killed run resumes exactly.
+The learning rate is warm-up, constant, linear decay: raising `steps` before the decay began continues the same run.
+Does not handle: several GPUs, streaming data. Source: AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101);
+warm-up-stable-decay (Hu et al. 2024, arXiv:2404.06395).
+"""
+
+import json
+import math
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from qcourse.models import corpus
+from qcourse.models.llama import LlamaConfig, LlamaForCausalLM, RMSNorm
+from qcourse.models.loader import save_model
+from qcourse.models.tokenizer import Tokenizer, train_bpe
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The whole recipe. Defaults are the shipped model's."""
+
+    steps: int = 8000
+    batch: int = 16
+    seq_len: int = 256
+    lr: float = 2e-3
+    warmup: int = 200
+    decay: float = 0.3
+    weight_decay: float = 0.1
+    loud_channels: int = 4
+    loud_gain: float = 32.0
+    seed: int = 0
+    eval_every: int = 250
+
+
+def tokenize(folder: Path, vocab_size: int) -> tuple[Tokenizer, dict[str, np.ndarray]]:
+    """The tokenizer and each split's ids (uint16), made once and kept as `tokenizer.json` and `tokens-*.npz`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    cached = sorted(folder.glob("tokens-*.npz"))
+    if cached and (folder / "tokenizer.json").exists():
+        return Tokenizer.load(folder), dict(np.load(cached[0], allow_pickle=False))
+    texts = {split: corpus.read(split) for split in corpus.SPLITS}
+    tokenizer = train_bpe(texts["train"], vocab_size)
+    tokenizer.save(folder / "tokenizer.json")
+    ids = {s: np.array([i for t in ts for i in tokenizer.encode(t, bos=True)], np.uint16) for s, ts in texts.items()}
+    np.savez(folder / f"tokens-{corpus.digest(texts['train'])}.npz", **ids)
+    return tokenizer, ids
+
+
+def init_weights(model: LlamaForCausalLM, config: TrainConfig) -> torch.Tensor:
+    """Normal(0, 0.02), residual outputs scaled by depth, loud gains set. Returns the loud channels' indices."""
+    torch.manual_seed(config.seed)
+    depth = 2 * model.config.num_hidden_layers
+    loud = torch.randperm(model.config.hidden_size)[: config.loud_channels]
+    for name, p in model.named_parameters():
+        if p.dim() == 2:
+            std = 0.02 / math.sqrt(depth) if name.endswith(("o_proj.weight", "down_proj.weight")) else 0.02
+            torch.nn.init.normal_(p, std=std)
+    for module in model.model.layers.modules():
+        if isinstance(module, RMSNorm):
+            module.weight.data[loud] = config.loud_gain
+            module.weight.register_hook(lambda grad: grad.index_fill(0, loud.to(grad.device), 0.0))
+    return loud
+
+
+def windows(ids: np.ndarray, config: TrainConfig, step: int) -> torch.Tensor:
+    """The `batch` random windows (batch, seq_len + 1) that this step sees, whatever happened before it."""
+    rng = np.random.default_rng((config.seed, step))
+    starts = rng.integers(0, len(ids) - config.seq_len - 1, config.batch)
+    return torch.from_numpy(np.stack([ids[s : s + config.seq_len + 1] for s in starts]).astype(np.int64))
+
+
+def learning_rate(config: TrainConfig, step: int) -> float:
+    """Linear warm-up, constant, then linear to zero over the last `decay` of the steps."""
+    up, down = (step + 1) / config.warmup, (config.steps - step) / (config.decay * config.steps)
+    return config.lr * min(1.0, up, down)
+
+
+def loss_of(model, batch: torch.Tensor, device: str, bf16: bool) -> torch.Tensor:
+    """Mean next-token cross-entropy in nats, matmuls in bf16 if asked."""
+    batch = batch.to(device, non_blocking=True)
+    with torch.autocast(device, torch.bfloat16, enabled=bf16):
+        logits = model(batch[:, :-1])
+    return F.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten())
+
+
+@torch.no_grad()
+def held_out_bits(forward, ids: np.ndarray, tokenizer: Tokenizer, config: TrainConfig) -> float:
+    """Bits per byte on 16 batches of held-out windows, evenly spaced. `forward`: batch → mean nats."""
+    starts = np.linspace(0, len(ids) - config.seq_len - 1, 16 * config.batch).astype(int)
+    rows = np.stack([ids[s : s + config.seq_len + 1] for s in starts]).astype(np.int64)
+    nats = np.mean([forward(part).item() for part in torch.from_numpy(rows).split(config.batch)])
+    sizes = np.array([len(b) for b in tokenizer.token_bytes])
+    return float(nats / math.log(2) / sizes[rows[:, 1:]].mean())
+
+
+def make_optimizer(model: LlamaForCausalLM, config: TrainConfig) -> torch.optim.AdamW:
+    """Decay on matrices only, never on gains."""
+    matrices = [p for p in model.parameters() if p.dim() == 2]
+    vectors = [p for p in model.parameters() if p.dim() == 1]
+    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.99), fused=True)
+
+
+def save_state(path: Path, model: LlamaForCausalLM, optimizer: torch.optim.AdamW, step: int) -> None:
+    """Everything a resumed run needs, as safetensors, replaced in one move so that a kill leaves the old one."""
+    state = {}
+    for name, p in model.named_parameters():
+        state[name] = p.detach()
+        state |= {f"{name}::{k}": optimizer.state[p][k] for k in ("exp_avg", "exp_avg_sq")}
+    save_file(state, path.with_suffix(".part"), metadata={"step": str(step)})
+    path.with_suffix(".part").replace(path)
+
+
+def load_state(path: Path, model: LlamaForCausalLM, optimizer: torch.optim.AdamW, step: int) -> None:
+    """Put back what `save_state` wrote."""
+    state = load_file(path)
+    for name, p in model.named_parameters():
+        p.data.copy_(state[name])
+        moments = {k: state[f"{name}::{k}"].to(p.device) for k in ("exp_avg", "exp_avg_sq")}
+        optimizer.state[p] = {"step": torch.tensor(float(step), device=p.device), **moments}
+
+
+def begin(out: Path, model: LlamaForCausalLM, optimizer, loud: torch.Tensor, config: TrainConfig) -> int:
+    """The step to start from: 0 with a fresh log, or the one that the saved state was written at."""
+    state, log = out / "state.safetensors", out / "train_log.jsonl"
+    if not state.exists():
+        log.write_text(json.dumps({"recipe": asdict(config), "loud_channels": sorted(loud.tolist())}) + "\n")
+        return 0
+    with safe_open(state, framework="pt") as f:
+        step = int(f.metadata()["step"])
+    load_state(state, model, optimizer, step)
+    return step
+
+
+def train(
+    out: Path,
+    model_config: LlamaConfig,
+    config: TrainConfig,
+    device: str = "cpu",
+    data: Path | None = None,
+    bf16: bool = False,
+    compiled: bool = False,
+) -> None:
+    """Run (or resume) training into `out`: model, tokenizer, `train_log.jsonl` (a line an evaluation), state.
+
+    `data` is a folder with `tokenizer.json` and `tokens-*.npz` from `tokenize` (default: `out` itself).
+    """
+    tokenizer, ids = tokenize(data or out, model_config.vocab_size)
+    out.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(out / "tokenizer.json")
+    model = LlamaForCausalLM(model_config, dtype=torch.float32)
+    loud = init_weights(model, config)
+    model.to(device)
+    optimizer = make_optimizer(model, config)
+    start = begin(out, model, optimizer, loud, config)
+    run = torch.compile(model) if compiled else model
+    began = time.time()
+    for step in range(start, config.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(config, step)
+        loss = loss_of(run, windows(ids["train"], config, step), device, bf16)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        if (step + 1) % config.eval_every == 0 or step + 1 == config.steps:
+            bits = held_out_bits(lambda b: loss_of(run, b, device, bf16), ids["held_out"], tokenizer, config)
+            rate = (step + 1 - start) * config.batch * config.seq_len / (time.time() - began)
+            line = {"step": step + 1, "train_nats": round(loss.item(), 4), "held_out_bits_per_byte": round(bits, 4)}
+            line |= {"seconds": round(time.time() - began), "tokens_per_second": round(rate)}
+            print(json.dumps(line), flush=True)
+            save_state(out / "state.safetensors", model, optimizer, step + 1)
+            with (out / "train_log.jsonl").open("a") as f:
+                f.write(json.dumps(line) + "\n")
+    save_model(model, out)
