@@ -1,0 +1,1 @@
+"""The roof: what a quantized model costs and what it loses. Plots and widgets live here and nowhere else."""

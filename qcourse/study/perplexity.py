@@ -1,0 +1,114 @@
+"""How much a format hurts, with the protocol stated, because perplexity without one cannot be reproduced.
+
+Protocol: the held-out files are tokenized and joined, `<|file|>` before each; `n` windows of `seq_len` tokens start at
+evenly spaced places, each gets `<|file|>` in front and is scored on all its tokens, nothing else in context. Bits per
+byte divides by the bytes those tokens stand for, so it compares across tokenizers; perplexity is per token.
+Two models are compared on the *same* windows: the spread between windows cancels, and the paired standard error is
+many times smaller than either model's own.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from qcourse.models import corpus
+from qcourse.models.tokenizer import Tokenizer
+from qcourse.shapes import Float, Integer, Tensor
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The text of a measurement: ids (n, seq_len + 1) with `<|file|>` first, and the bytes of each window's text."""
+
+    ids: Integer[Tensor, "n T"]
+    num_bytes: Integer[Tensor, "n"]
+
+
+@dataclass(frozen=True)
+class Score:
+    """Negative log-likelihood of each window, in nats, with what is needed to normalise it."""
+
+    nats: Float[Tensor, "n"]
+    windows: Windows
+
+    @property
+    def bits_per_byte(self) -> float:
+        """Total bits over total bytes (never a mean of per-window means)."""
+        return (self.nats.sum() / math.log(2) / self.windows.num_bytes.sum()).item()
+
+    @property
+    def perplexity(self) -> float:
+        """exp(nats per token)."""
+        return math.exp(self.nats.sum().item() / (self.windows.ids.numel() - len(self.windows.ids)))
+
+    @property
+    def stderr(self) -> float:
+        """Standard error of bits_per_byte over windows (ratio estimator)."""
+        ratio = self.nats.sum() / self.windows.num_bytes.sum()
+        return spread(self.nats - ratio * self.windows.num_bytes, self.windows)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """b - a in bits per byte on the same windows, with its paired standard error. `z` = mean / stderr."""
+
+    mean: float
+    stderr: float
+
+    @property
+    def z(self) -> float:
+        """How many standard errors away from no difference."""
+        return self.mean / self.stderr if self.stderr else math.inf if self.mean else 0.0
+
+    def __str__(self) -> str:
+        return f"{self.mean:+.4f} ± {self.stderr:.4f} bits/byte"
+
+
+def spread(per_window: Tensor, windows: Windows) -> float:
+    """Standard error, in bits per byte, of a sum of per-window nats."""
+    n = len(per_window)
+    return (per_window.std() * math.sqrt(n) / math.log(2) / windows.num_bytes.sum()).item()
+
+
+@lru_cache(maxsize=4)
+def token_stream(folder: Path, split: str) -> tuple[Tokenizer, torch.Tensor]:
+    """Tokenizer of a model folder and the ids of a split of the reader's standard library, joined."""
+    tokenizer = Tokenizer.load(folder)
+    return tokenizer, torch.tensor([i for text in corpus.read(split) for i in tokenizer.encode(text, bos=True)])
+
+
+def windows(folder: Path, n: int = 64, seq_len: int = 256, split: str = "held_out") -> Windows:
+    """`n` evenly spaced windows. Raises ValueError when the text is too short for them not to overlap."""
+    tokenizer, stream = token_stream(Path(folder), split)
+    if n < 2 or n * seq_len > len(stream):
+        raise ValueError(
+            f"{n} windows of {seq_len} tokens: {split} holds {len(stream)} tokens; at least 2 windows, no overlap"
+        )
+    starts = torch.linspace(0, len(stream) - seq_len, n).long()
+    body = torch.stack([stream[s : s + seq_len] for s in starts])
+    sizes = torch.tensor([len(b) for b in tokenizer.token_bytes])
+    return Windows(F.pad(body, (1, 0), value=tokenizer.bos_id), sizes[body].sum(1))
+
+
+@torch.inference_mode()
+def perplexity(model, w: Windows, batch: int = 16) -> Score:
+    """Score a model (ids (B, T) → logits (B, T, V)) on every window, on the model's own device."""
+    device = next(model.parameters()).device
+    nats = []
+    for ids in w.ids.split(batch):
+        ids = ids.to(device)
+        loss = F.cross_entropy(model(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
+        nats.append(loss.view(len(ids), -1).double().sum(1).cpu())
+    return Score(torch.cat(nats), w)
+
+
+def paired_difference(a: Score, b: Score) -> Difference:
+    """How much worse b is than a. Raises ValueError when they were not measured on the same windows."""
+    if not torch.equal(a.windows.ids, b.windows.ids):
+        raise ValueError("the two scores come from different windows: a paired difference needs the same text")
+    d = b.nats - a.nats
+    return Difference((d.sum() / math.log(2) / a.windows.num_bytes.sum()).item(), spread(d, a.windows))

@@ -1,0 +1,104 @@
+"""The course's figures: every one titled by its conclusion, axes with units. Each returns its matplotlib Figure."""
+
+import matplotlib.pyplot as plt
+import torch
+from matplotlib.figure import Figure
+
+from qcourse.shapes import Tensor
+
+BLUE, ORANGE, GREEN, RED, GREY = "#3b6fb6", "#d9822b", "#4a9a5b", "#b8423f", "#8a8f98"
+STYLE = {
+    "figure.dpi": 90,
+    "figure.figsize": (8, 3.4),
+    "figure.constrained_layout.use": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titleweight": "bold",
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "font.size": 10,
+}
+
+
+def figure(columns: int = 1, title: str = "", width: float = 8, height: float = 3.4, **kwargs):
+    """A Figure and its axes in the course's style; `title` is the conclusion."""
+    with plt.rc_context(STYLE):
+        fig, axes = plt.subplots(1, columns, figsize=(width, height), layout="constrained", **kwargs)
+        fig.suptitle(title, x=0.01, ha="left", weight="bold", size=11)
+    plt.close(fig)  # shown because a cell returns it, not twice
+    return fig, axes
+
+
+def staircase(W: Tensor, W_hat: Tensor, title: str, step: float | None = None) -> Figure:
+    """Left: each weight against what is stored for it. Right: the error, with its bound of half a step."""
+    fig, (a, b) = figure(2, title)
+    order = W.flatten().argsort()
+    w, v = W.flatten()[order].tolist(), W_hat.flatten()[order].tolist()
+    a.plot(w, w, color=GREY, lw=1, label="exact")
+    a.step(w, v, where="mid", color=BLUE, label="stored")
+    a.set(xlabel="weight w", ylabel="dequantized ŵ")
+    a.legend(frameon=False)
+    b.plot(w, [y - x for x, y in zip(w, v, strict=True)], ".", ms=3, color=ORANGE)
+    for y in (step / 2, -step / 2) if step else ():
+        b.axhline(y, color=RED, lw=1, ls="--")
+    b.set(xlabel="weight w", ylabel="error ŵ − w  (dashed: ±s/2)")
+    return fig
+
+
+def bars(labels, values, title: str, xlabel: str, errors=None, colors=BLUE, log=False) -> Figure:
+    """Horizontal bars, best read top to bottom; `errors` are drawn as ±, values are written beside."""
+    fig, ax = figure(1, title, height=0.8 + 0.36 * len(labels))
+    y = list(range(len(labels)))[::-1]
+    ax.barh(y, values, xerr=errors, color=colors, height=0.62, ecolor="black", capsize=3)
+    ax.set_yticks(y, labels)
+    ax.set_xlabel(xlabel)
+    if log:
+        ax.set_xscale("log")
+    ax.grid(axis="y", visible=False)
+    for position, value, e in zip(y, values, errors or [0] * len(y), strict=True):
+        ax.annotate(f" {value:.3g}", (value + e, position), va="center", size=9)
+    ax.margins(x=0.12)
+    return fig
+
+
+def lines(x, series: dict, title: str, xlabel: str, ylabel: str, logx=False, logy=False) -> Figure:
+    """One line a named series; a series is a list of y, or (y, errors)."""
+    fig, ax = figure(1, title)
+    for color, (name, y) in zip((BLUE, ORANGE, GREEN, RED, GREY), series.items(), strict=False):
+        y, errors = y if isinstance(y, tuple) else (y, None)
+        ax.errorbar(x, y, yerr=errors, marker="o", ms=4, color=color, label=name, capsize=3)
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    if logx:
+        ax.set_xscale("log", base=2)
+        ax.set_xticks(list(x), [f"{v:g}" for v in x])
+        ax.minorticks_off()
+    if logy:
+        ax.set_yscale("log")
+    if len(series) > 1:
+        ax.legend(frameon=False)
+    return fig
+
+
+def histogram(values: Tensor, title: str, xlabel: str, marks: Tensor | None = None) -> Figure:
+    """Where the weights are, and (thin lines) where a format can put them."""
+    fig, ax = figure(1, title)
+    ax.hist(values.flatten().tolist(), bins=120, color=BLUE, alpha=0.75)
+    for m in [] if marks is None else marks.tolist():
+        ax.axvline(m, color=RED, lw=0.7, alpha=0.8)
+    ax.set(xlabel=xlabel, ylabel="weights", yscale="log")
+    return fig
+
+
+def heat(panels: dict[str, Tensor], title: str, xlabel: str, ylabel: str) -> Figure:
+    """Matrices side by side on one colour scale: |error|, or which code lies where."""
+    fig, axes = figure(len(panels), title, width=9, height=2.9, squeeze=False)
+    top = max(float(t.float().max()) for t in panels.values())
+    for ax, (name, t) in zip(axes[0], panels.items(), strict=True):
+        image = ax.imshow(torch.as_tensor(t).float(), aspect="auto", vmin=0, vmax=top, cmap="magma", interpolation="nearest")
+        ax.set_title(name, weight="normal", size=10)
+        ax.set(xlabel=xlabel, ylabel=ylabel if ax is axes[0][0] else "")
+        ax.grid(False)
+    fig.colorbar(image, ax=list(axes[0]))
+    return fig

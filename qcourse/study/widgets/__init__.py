@@ -1,0 +1,1 @@
+"""What the reader touches: predictions, sliders, bits. Each works without ipywidgets too, as plain text."""

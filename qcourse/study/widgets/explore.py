@@ -1,0 +1,72 @@
+"""A figure with sliders: dragging redraws it. One redraw is one PNG, so a slow kernel shows the last position only."""
+
+import io
+from collections.abc import Callable
+
+from matplotlib.figure import Figure
+
+
+def png(fig: Figure) -> bytes:
+    """The figure as PNG bytes."""
+    buffer = io.BytesIO()
+    fig.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+class Explorer:
+    """`draw(**values)` → Figure, redrawn whenever a slider moves. `set(name=value)` moves a slider from code."""
+
+    def __init__(self, draw: Callable[..., Figure], choices: dict[str, list]):
+        self.draw, self.choices = draw, choices
+        self.values = {name: options[0] for name, options in choices.items()}
+        self.figure = draw(**self.values)
+        self.sliders, self.image = {}, None
+
+    def set(self, **values) -> "Explorer":
+        """Move sliders. Raises ValueError for a value that the slider does not have."""
+        for name, value in values.items():
+            if value not in self.choices.get(name, []):
+                raise ValueError(f"{name}={value!r}: choices are {self.choices.get(name)}")
+            self.values[name] = value
+            if name in self.sliders:
+                self.sliders[name].value = value
+        self.redraw()
+        return self
+
+    def redraw(self) -> None:
+        """Draw for the current values."""
+        self.figure = self.draw(**self.values)
+        if self.image is not None:
+            self.image.value = png(self.figure)
+
+    def widget(self):
+        """Sliders above the picture, or None when ipywidgets is not installed."""
+        try:
+            import ipywidgets
+        except ImportError:
+            return None
+        self.image = ipywidgets.Image(value=png(self.figure), format="png")
+        for name, options in self.choices.items():
+            slider = ipywidgets.SelectionSlider(
+                options=options, value=self.values[name], description=name, continuous_update=False
+            )
+            slider.observe(
+                lambda change, name=name: (self.values.update({name: change["new"]}), self.redraw()), names="value"
+            )
+            self.sliders[name] = slider
+        return ipywidgets.VBox([*self.sliders.values(), self.image])
+
+    def _ipython_display_(self):
+        from IPython.display import display
+
+        box = self.widget()
+        display(box if box is not None else self.figure)
+
+
+def explore(draw: Callable[..., Figure], **choices: list) -> Explorer:
+    """`explore(draw, bits=[4, 2, 3, 8])`: one slider a keyword, its first choice shown first.
+
+    >>> explore(lambda bits: Figure(), bits=[4, 8]).set(bits=8).values
+    {'bits': 8}
+    """
+    return Explorer(draw, choices)

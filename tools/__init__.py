@@ -1,0 +1,1 @@
+"""Builds and checks the course's files; never imported by qcourse."""
