@@ -28,7 +28,7 @@ class Linear(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x (..., K) → (..., N); the whole of invariant 5 is in this line."""
-        return self.quant_method.apply(self, x, self.bias)
+        return self.quant_method.apply(self, x, None if self.bias is None else self.bias.to(x.dtype))
 
     def extra_repr(self) -> str:
         """Shown by `print(model)`: shape and the method's name."""

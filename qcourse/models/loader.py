@@ -37,6 +37,10 @@ def read_config(folder: Path) -> LlamaConfig:
     raw.setdefault("head_dim", raw.get("hidden_size", 0) // max(raw.get("num_attention_heads", 1), 1))
     if raw.get("model_type") == "qwen2":
         raw["attention_bias"] = True
+    rope = raw.get("rope_parameters") or raw.get("rope_scaling") or {}
+    if rope.get("rope_type", "default") != "default":
+        raise CheckpointError(f"{path}: rope_type {rope['rope_type']!r} is not supported, only 'default'")
+    raw.setdefault("rope_theta", rope.get("rope_theta"))
     known = {f.name for f in fields(LlamaConfig)}
     return LlamaConfig(**{k: v for k, v in raw.items() if k in known and v is not None})
 

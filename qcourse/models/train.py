@@ -135,14 +135,15 @@ def load_state(path: Path, model: LlamaForCausalLM, optimizer: torch.optim.AdamW
 
 
 def begin(out: Path, model: LlamaForCausalLM, optimizer, loud: torch.Tensor, config: TrainConfig) -> int:
-    """The step to start from: 0 with a fresh log, or the one that the saved state was written at."""
-    state, log = out / "state.safetensors", out / "train_log.jsonl"
-    if not state.exists():
-        log.write_text(json.dumps({"recipe": asdict(config), "loud_channels": sorted(loud.tolist())}) + "\n")
-        return 0
-    with safe_open(state, framework="pt") as f:
-        step = int(f.metadata()["step"])
-    load_state(state, model, optimizer, step)
+    """The step to start from: 0 with a fresh log, or the one that the saved state was written at. Logs the recipe."""
+    state, log, step = out / "state.safetensors", out / "train_log.jsonl", 0
+    if state.exists():
+        with safe_open(state, framework="pt") as f:
+            step = int(f.metadata()["step"])
+        load_state(state, model, optimizer, step)
+    line = {"starts_at": step, "recipe": asdict(config), "loud_channels": sorted(loud.tolist())}
+    with log.open("a" if step else "w") as f:
+        f.write(json.dumps(line) + "\n")
     return step
 
 

@@ -19,7 +19,7 @@ def choose_scale(blocks: Float[Tensor, "r g G"], args: QuantizationArgs):
     stored = scale.to(args.scale_dtype).float()
     if not torch.isfinite(stored).all() or (stored == 0).any():
         raise ValueError(
-            f"a scale of {scale.max():.3g} (smallest {scale.min():.3g}) does not fit {args.scale_dtype}: use a wider scale_dtype"
+            f"scales from {scale.min():.3g} to {scale.max():.3g} do not fit {args.scale_dtype}: use a wider scale_dtype"
         )
     return stored, zero_point
 

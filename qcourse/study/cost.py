@@ -10,7 +10,7 @@ from qcourse.layers.linear import Linear
 
 @dataclass(frozen=True)
 class ModelBytes:
-    """`linear`: all tensors of the Linear layers · `other`: embeddings and norms, which stay in 16 bits · `weights`: N·K summed."""
+    """Bytes of the Linear layers (`linear`) and of what stays in 16 bits (`other`); `weights` is N·K summed."""
 
     linear: int
     other: int

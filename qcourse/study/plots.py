@@ -71,7 +71,8 @@ def lines(x, series: dict, title: str, xlabel: str, ylabel: str, logx=False, log
         ax.errorbar(x, y, yerr=errors, marker="o", ms=4, color=color, label=name, capsize=3)
     ax.set(xlabel=xlabel, ylabel=ylabel)
     if logx:
-        ax.set_xscale("log", base=2)
+        ax.set_xscale("log")
+    if logx and len(x) <= 12:  # few enough to name them all
         ax.set_xticks(list(x), [f"{v:g}" for v in x])
         ax.minorticks_off()
     if logy:
@@ -84,10 +85,10 @@ def lines(x, series: dict, title: str, xlabel: str, ylabel: str, logx=False, log
 def histogram(values: Tensor, title: str, xlabel: str, marks: Tensor | None = None) -> Figure:
     """Where the weights are, and (thin lines) where a format can put them."""
     fig, ax = figure(1, title)
-    ax.hist(values.flatten().tolist(), bins=120, color=BLUE, alpha=0.75)
+    ax.hist(values.flatten().tolist(), bins=60, color=BLUE, alpha=0.75)
     for m in [] if marks is None else marks.tolist():
         ax.axvline(m, color=RED, lw=0.7, alpha=0.8)
-    ax.set(xlabel=xlabel, ylabel="weights", yscale="log")
+    ax.set(xlabel=xlabel, ylabel="weights")
     return fig
 
 
@@ -101,4 +102,23 @@ def heat(panels: dict[str, Tensor], title: str, xlabel: str, ylabel: str) -> Fig
         ax.set(xlabel=xlabel, ylabel=ylabel if ax is axes[0][0] else "")
         ax.grid(False)
     fig.colorbar(image, ax=list(axes[0]))
+    return fig
+
+
+def words(rows: dict[str, list[int]], title: str) -> Figure:
+    """One 32-bit word a row, highest nibble left as hex digits are written; each box says whose code it holds."""
+    fig, ax = figure(1, title, height=0.9 + 0.55 * len(rows))
+    shades = plt.get_cmap("viridis")
+    for y, (name, owners) in enumerate(rows.items()):
+        ax.text(-0.2, -y, name, ha="right", va="center")
+        for nibble, owner in enumerate(owners):
+            x = 7 - nibble
+            ax.add_patch(plt.Rectangle((x, -y - 0.4), 1, 0.8, facecolor=shades(0.25 + owner / 10), edgecolor="white", lw=2))
+            ax.text(x + 0.5, -y, str(owner), ha="center", va="center", weight="bold")
+    ax.set(xlim=(-3, 8.1), ylim=(-len(rows) + 0.4, 0.9), yticks=[])
+    ax.set_xticks([7.5 - n for n in range(8)], [f"bits {4 * n}–{4 * n + 3}" for n in range(8)], size=7)
+    ax.xaxis.tick_top()
+    ax.tick_params(length=0)
+    ax.grid(False)
+    ax.spines[:].set_visible(False)
     return fig

@@ -1,0 +1,105 @@
+import json
+import shutil
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from qcourse.models.loader import SHIPPED, CheckpointError, load_model, save_model
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for f in ("config.json", "model.safetensors", "tokenizer.json"):
+        shutil.copy(SHIPPED / f, tmp_path)
+    return tmp_path
+
+
+def test_the_shipped_model_is_small_bf16_and_quick_to_load():
+    began = time.time()
+    model = load_model()
+    assert time.time() - began < 5  # under a second on an idle machine
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+    assert (SHIPPED / "model.safetensors").stat().st_size < 25e6
+    assert not any(p.requires_grad for p in model.parameters()) and not model.training
+
+
+def test_every_k_is_a_multiple_of_128(shipped):
+    assert shipped.config.hidden_size % 128 == shipped.config.intermediate_size % 128 == 0
+
+
+def test_save_and_load_give_the_same_weights(shipped, tmp_path):
+    save_model(shipped, tmp_path)
+    again = load_model(tmp_path)
+    assert all(torch.equal(a, b) for a, b in zip(shipped.parameters(), again.parameters(), strict=True))
+
+
+def test_a_sharded_checkpoint(folder):
+    tensors = load_file(folder / "model.safetensors")
+    names = sorted(tensors)
+    save_file({n: tensors[n] for n in names[:10]}, folder / "model-00001-of-00002.safetensors")
+    save_file({n: tensors[n] for n in names[10:]}, folder / "model-00002-of-00002.safetensors")
+    (folder / "model.safetensors").unlink()
+    load_model(folder)
+
+
+class TestBadCheckpoints:
+    def test_missing_folder(self, tmp_path):
+        with pytest.raises(CheckpointError, match=r"nowhere/config.json: no such file"):
+            load_model(tmp_path / "nowhere")
+
+    def test_no_weights_and_no_pickles(self, folder):
+        (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+        with pytest.raises(CheckpointError, match="pickled .* never loaded"):
+            load_model(folder)
+
+    @pytest.mark.parametrize("keep", [0.5, 0.0001])
+    def test_truncated(self, folder, keep):
+        data = (folder / "model.safetensors").read_bytes()
+        (folder / "model.safetensors").write_bytes(data[: int(len(data) * keep)])
+        with pytest.raises(CheckpointError, match="model.safetensors: truncated"):
+            load_model(folder)
+
+    def test_missing_tensor_is_named(self, folder):
+        tensors = load_file(folder / "model.safetensors")
+        del tensors["model.layers.1.mlp.up_proj.weight"]
+        save_file(tensors, folder / "model.safetensors")
+        with pytest.raises(CheckpointError, match=r"'model.layers.1.mlp.up_proj.weight' is missing"):
+            load_model(folder)
+
+    def test_unknown_tensor_is_named(self, folder):
+        tensors = load_file(folder / "model.safetensors") | {"model.extra": torch.zeros(1)}
+        save_file(tensors, folder / "model.safetensors")
+        with pytest.raises(CheckpointError, match=r"'model.extra' has no place"):
+            load_model(folder)
+
+    def test_wrong_shape_is_named(self, folder):
+        tensors = load_file(folder / "model.safetensors") | {"model.norm.weight": torch.zeros(3)}
+        save_file(tensors, folder / "model.safetensors")
+        with pytest.raises(CheckpointError, match=r"'model.norm.weight' has shape \(3,\), the config asks for \(256,\)"):
+            load_model(folder)
+
+    def test_broken_json(self, folder):
+        (folder / "config.json").write_text("{")
+        with pytest.raises(CheckpointError, match="config.json: not valid JSON"):
+            load_model(folder)
+
+
+def test_rope_settings_of_newer_files_are_read_and_unknown_kinds_refused(folder):
+    config = json.loads((folder / "config.json").read_text())
+    config.pop("rope_theta")
+    config["rope_parameters"] = {"rope_type": "default", "rope_theta": 500.0}
+    (folder / "config.json").write_text(json.dumps(config))
+    assert load_model(folder).config.rope_theta == 500.0
+    config["rope_parameters"]["rope_type"] = "yarn"
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match="rope_type 'yarn'"):
+        load_model(folder)
+
+
+def test_a_qwen2_config_gets_its_biases(folder):
+    config = json.loads((folder / "config.json").read_text()) | {"model_type": "qwen2"}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match="_proj.bias' is missing"):
+        load_model(folder)

@@ -1,0 +1,84 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from qcourse.cli import main
+from qcourse.models.llama import LlamaConfig, LlamaForCausalLM
+from qcourse.models.loader import load_model
+from qcourse.models.tokenizer import train_bpe
+from qcourse.models.train import TrainConfig, init_weights, learning_rate, train, windows
+
+TINY = LlamaConfig(vocab_size=300, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,
+                   num_key_value_heads=1, head_dim=16)  # fmt: skip
+RECIPE = TrainConfig(steps=6, batch=2, seq_len=16, warmup=2, eval_every=3, loud_channels=2)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    text = "def f(x):\n    return x + 1\n" * 200
+    tokenizer = train_bpe([text], 300)
+    tokenizer.save(folder / "tokenizer.json")
+    ids = np.array(tokenizer.encode(text, bos=True) * 20, np.uint16)
+    np.savez(folder / "tokens-test.npz", train=ids, calibration=ids, held_out=ids)
+    return folder
+
+
+def test_resume_is_exact(tmp_path, data, monkeypatch):
+    train(tmp_path / "whole", TINY, RECIPE, data=data)
+    import qcourse.models.train as module
+
+    real, calls = module.windows, []
+
+    def dies_at_step_4(ids, config, step):
+        calls.append(step)
+        if step == 4 and calls.count(4) == 1:
+            raise KeyboardInterrupt
+        return real(ids, config, step)
+
+    monkeypatch.setattr(module, "windows", dies_at_step_4)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "parts", TINY, RECIPE, data=data)
+    train(tmp_path / "parts", TINY, RECIPE, data=data)
+    assert calls == [0, 1, 2, 3, 4, 3, 4, 5]  # saved at 3, so 3 is done again
+    a, b = (load_model(tmp_path / name).state_dict() for name in ("whole", "parts"))
+    assert all(torch.equal(a[k], b[k]) for k in a)
+    lines = [json.loads(x) for x in (tmp_path / "parts" / "train_log.jsonl").read_text().splitlines()]
+    assert [x.get("starts_at", x.get("step")) for x in lines] == [0, 3, 3, 6] and lines[2]["recipe"]["steps"] == 6
+
+
+def test_loud_channels_are_loud_and_stay_so(tmp_path, data):
+    train(tmp_path, TINY, RECIPE, data=data)
+    loud = json.loads((tmp_path / "train_log.jsonl").read_text().splitlines()[0])["loud_channels"]
+    gain = load_model(tmp_path).model.layers[0].input_layernorm.weight.float()
+    assert (gain[loud] == 32).all() and gain.sum() < 32 * 2 + 40
+
+
+def test_the_learning_rate_is_a_trapezoid():
+    config = TrainConfig(steps=100, warmup=10, decay=0.2, lr=1.0)
+    rates = [learning_rate(config, i) for i in range(100)]
+    assert rates[0] == 0.1 and rates[10:80] == [1.0] * 70 and 0 < rates[99] < 0.06
+
+
+def test_windows_depend_on_seed_and_step_only():
+    ids = np.arange(1000, dtype=np.uint16)
+    a, b, c = (windows(ids, RECIPE, s) for s in (1, 1, 2))
+    assert torch.equal(a, b) and not torch.equal(a, c) and a.shape == (2, 17)
+    assert torch.equal(a[:, 1:], a[:, :-1] + 1)
+
+
+def test_init_marks_the_same_channels_in_every_norm():
+    model = LlamaForCausalLM(LlamaConfig(), dtype=torch.float32)
+    loud = init_weights(model, TrainConfig())
+    for layer in model.model.layers:
+        assert (layer.input_layernorm.weight[loud] == 32).all()
+        assert (layer.post_attention_layernorm.weight[loud] == 32).all()
+
+
+def test_the_command(tmp_path, data, capsys):
+    options = "--steps 2 --batch 2 --seq-len 16 --warmup 1 --eval-every 2 --vocab-size 300 --hidden-size 32"
+    options += " --intermediate-size 64 --num-hidden-layers 1 --num-attention-heads 2 --num-key-value-heads 1 --head-dim 16"
+    main(["train", "--out", str(tmp_path), "--data", str(data), *options.split()])
+    assert '"step": 2' in capsys.readouterr().out and (tmp_path / "model.safetensors").exists()
