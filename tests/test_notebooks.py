@@ -62,6 +62,8 @@ def test_problems_are_found(tmp_path):
 
 def test_normalising_keeps_tags_and_drops_the_rest():
     cell = nbformat.v4.new_code_cell("1", metadata={"tags": ["nbval-ignore-output"], "execution": {"iopub": "now"}})
-    nb = nbformat.v4.new_notebook(cells=[cell], metadata={"widgets": {}, "language_info": {"version": "3.11.7"}})
+    nb = nbformat.v4.new_notebook(
+        cells=[cell], metadata={"widgets": {}, "language_info": {"name": "python", "version": "3.11.7"}}
+    )
     normalise(nb)
     assert nb.cells[0].metadata == {"tags": ["nbval-ignore-output"]} and "widgets" not in nb.metadata

@@ -19,7 +19,7 @@ class LinearMethodBase(ABC):
     def create_weights(self, layer: nn.Module, output_size: int, input_size: int, dtype: torch.dtype) -> None:
         """Register on `layer` the tensors that the checkpoint will fill: W (N, K) = (output_size, input_size)."""
 
-    def process_weights_after_loading(self, layer: nn.Module) -> None:
+    def process_weights_after_loading(self, layer: nn.Module) -> None:  # noqa: B027
         """Once, after loading: quantize or repack into what the kernel reads. The kernel is chosen here."""
 
     @abstractmethod

@@ -87,6 +87,7 @@ def load_model(
     """Load a model in eval mode; `quantization` is a registry name, a config dict, or a QuantizationConfig.
 
     >>> model = load_model(quantization="int8")
+
     Raises CheckpointError for the folder, ValueError for an unknown or ill-fitting format.
     Cost: one pass over the file; the shipped model loads in well under a second.
     """

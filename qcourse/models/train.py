@@ -147,6 +147,16 @@ def begin(out: Path, model: LlamaForCausalLM, optimizer, loud: torch.Tensor, con
     return step
 
 
+def report(out: Path, config: TrainConfig, start: int, step: int, seconds: float, nats: float, bits: float) -> None:
+    """Print one evaluation and append it to `train_log.jsonl`."""
+    line = {"step": step, "train_nats": round(nats, 4), "held_out_bits_per_byte": round(bits, 4)}
+    line["seconds"] = round(seconds)
+    line["tokens_per_second"] = round((step - start) * config.batch * config.seq_len / seconds)
+    print(json.dumps(line), flush=True)
+    with (out / "train_log.jsonl").open("a") as f:
+        f.write(json.dumps(line) + "\n")
+
+
 def train(
     out: Path,
     model_config: LlamaConfig,
@@ -180,11 +190,6 @@ def train(
         optimizer.zero_grad(set_to_none=True)
         if (step + 1) % config.eval_every == 0 or step + 1 == config.steps:
             bits = held_out_bits(lambda b: loss_of(run, b, device, bf16), ids["held_out"], tokenizer, config)
-            rate = (step + 1 - start) * config.batch * config.seq_len / (time.time() - began)
-            line = {"step": step + 1, "train_nats": round(loss.item(), 4), "held_out_bits_per_byte": round(bits, 4)}
-            line |= {"seconds": round(time.time() - began), "tokens_per_second": round(rate)}
-            print(json.dumps(line), flush=True)
             save_state(out / "state.safetensors", model, optimizer, step + 1)
-            with (out / "train_log.jsonl").open("a") as f:
-                f.write(json.dumps(line) + "\n")
+            report(out, config, start, step + 1, time.time() - began, loss.item(), bits)
     save_model(model, out)

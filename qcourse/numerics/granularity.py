@@ -30,6 +30,7 @@ class Granularity:
 
         >>> Granularity("group", 128).blocks(torch.zeros(8, 512)).shape
         torch.Size([8, 4, 128])
+
         Raises ValueError if W is empty or has no axis, or if K % G != 0 (naming both and the nearest legal G).
         """
         if W.dim() == 0 or W.numel() == 0:

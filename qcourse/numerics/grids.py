@@ -21,6 +21,7 @@ class IntGrid:
 
     >>> IntGrid(4).qmin, IntGrid(4).qmax, IntGrid(4).limit
     (-8, 7, 7.5)
+
     Raises ValueError for bits outside 2…8, or an asymmetric restricted range.
     Source: Jacob et al. 2018 (arXiv:1712.05877); limit 7.5 is compressed-tensors' convention. Notebook 01 §1.
     """
@@ -73,6 +74,7 @@ class FloatGrid:
 
     >>> E4M3.max, E5M2.max, E4M3.smallest
     (448.0, 57344.0, 0.001953125)
+
     Source: Micikevicius et al. 2022 (arXiv:2209.05433); E2M1: OCP MX v1.0. Bit-exact with torch and ml_dtypes (tests).
     """
 

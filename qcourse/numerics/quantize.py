@@ -38,7 +38,8 @@ def quantize(W: Float[Tensor, "*lead K"], args: QuantizationArgs, name: str = "W
         q = clamp(round(W / s) + z)        s: weight units per code step
 
     >>> quantize(torch.tensor([[-1.0, 0.4]]), PRESETS["W8A16"].weights).codes
-    tensor([[-128,   51]], dtype=torch.int8)
+    tensor([[-127,   51]], dtype=torch.int8)
+
     Raises ValueError if K % G != 0 (naming both and the nearest legal G), for NaN/inf (naming `name` and the
     index), and TypeError for a dtype other than fp32, fp16, bf16. Computed in fp32 on W's device.
     Error: |W - Ŵ| <= s/2 inside the clamp range (integers). Cost: memory of the codes + a 4 MB buffer.
@@ -75,6 +76,7 @@ def dequantize(q: QTensor, dtype: torch.dtype = torch.float32) -> Float[Tensor, 
 
     >>> dequantize(quantize(torch.tensor([[-1.0, 0.5]]), PRESETS["W8A16"].weights)).shape
     torch.Size([1, 2])
+
     Computed in fp32, returned as `dtype`. First met in notebook 01 §1.
     """
     blocks = q.args.granularity.blocks(q.codes)

@@ -33,6 +33,7 @@ def pack_bytes(codes: Integer[Tensor, "*lead K"], num_bits: int) -> UInt8[Tensor
 
     >>> pack_bytes(torch.tensor([1, 2, 3]), 4)
     tensor([33,  3], dtype=torch.uint8)
+
     Raises what `check_codes` raises. Notebook 02 §3.
     """
     check_codes(codes, num_bits)
@@ -82,6 +83,7 @@ def pack_nibbles(codes: Integer[Tensor, "*lead K"]) -> UInt8[Tensor, "*lead half
 
     >>> pack_nibbles(torch.tensor([1, 2]))
     tensor([33], dtype=torch.uint8)
+
     Raises ValueError for an odd K: half a byte would be lost or invented.
     """
     if codes.shape[-1] % 2:
