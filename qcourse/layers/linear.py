@@ -33,3 +33,24 @@ class Linear(nn.Module):
     def extra_repr(self) -> str:
         """Shown by `print(model)`: shape and the method's name."""
         return f"K={self.input_size}, N={self.output_size}, {type(self.quant_method).__name__}"
+
+
+def quantize_layers(model: nn.Module, quant_config: QuantizationConfig) -> nn.Module:
+    """Hand a new method to every Linear of a model that still has its weights, in place, and let it process them.
+
+    For models whose weights were transformed in memory (SmoothQuant, AWQ); `load_model` does the same from a file.
+    Raises ValueError, before anything is changed, for a layer whose weight is already quantized.
+    """
+    layers = [m for m in model.modules() if isinstance(m, Linear)]
+    done = [m.prefix for m in layers if not isinstance(m.quant_method, UnquantizedLinearMethod)]
+    if done:
+        raise ValueError(f"{done[0]} is already quantized; load the model again without quantization")
+    methods = [quant_config.get_quant_method(m, m.prefix) for m in layers]
+    for layer, method in zip(layers, methods, strict=True):
+        weight = layer.weight.data
+        method.create_weights(layer, layer.output_size, layer.input_size, weight.dtype)
+        layer.weight.data = weight
+        layer.weight.requires_grad_(False)
+        layer.quant_method = method
+        method.process_weights_after_loading(layer)
+    return model

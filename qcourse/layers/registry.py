@@ -1,5 +1,7 @@
 """Every format that the engine can serve. Adding one is one file in `formats/` and one line here."""
 
+from qcourse.layers.formats.awq import AWQConfig
+from qcourse.layers.formats.fp8 import Fp8Config
 from qcourse.layers.formats.int8 import Int8Config
 from qcourse.layers.formats.unquantized import UnquantizedConfig
 from qcourse.layers.formats.w4a16 import W4A16Config
@@ -8,7 +10,9 @@ from qcourse.layers.method import QuantizationConfig
 FORMATS: dict[str, type[QuantizationConfig]] = {
     "unquantized": UnquantizedConfig,
     "int8": Int8Config,
+    "fp8": Fp8Config,
     "w4a16": W4A16Config,
+    "awq": AWQConfig,
 }
 
 

@@ -16,8 +16,15 @@ from qcourse.numerics.quantize import dequantize, fake_quantize, quantize
 from qcourse.numerics.schemes import PRESETS
 from qcourse.packing.packed import LAYOUTS, pack
 
-CONFIGS = [*FORMATS, {"quant_method": "int8", "granularity": "tensor"}, {"quant_method": "w4a16", "group_size": -1},
-           {"quant_method": "w4a16", "group_size": 32, "sym": False}, {"quant_method": "w4a16", "bits": 3}]  # fmt: skip
+WEIGHT_ONLY = ["unquantized", "int8", "w4a16", "awq"]
+CONFIGS = [
+    *WEIGHT_ONLY,
+    {"quant_method": "int8", "granularity": "tensor"},
+    {"quant_method": "w4a16", "group_size": -1},
+    {"quant_method": "w4a16", "group_size": 32, "sym": False},
+    {"quant_method": "w4a16", "bits": 3},
+    {"quant_method": "awq", "group_size": 64},
+]
 
 
 def layer_with(spec, W):
@@ -39,10 +46,16 @@ def test_apply_is_x_times_the_fake_quantized_weight(spec, dtype):
     torch.testing.assert_close(y, torch.nn.functional.linear(x, W_hat.to(dtype)))
 
 
+def test_every_registered_format_serves_the_shipped_model():
+    ids = torch.randint(0, 2000, (1, 8))
+    for name in FORMATS:
+        assert torch.isfinite(load_model(quantization=name)(ids)).all(), name
+
+
 @pytest.mark.parametrize("spec", [s for s in CONFIGS if s != "unquantized"], ids=str)
 def test_the_16_bit_weight_is_gone_after_loading(spec):
     layer = layer_with(spec, torch.randn(64, 256))
-    assert not list(layer.parameters()) and layer.qweight.dtype == torch.uint8
+    assert not list(layer.parameters()) and layer.qweight.dtype in (torch.uint8, torch.int32)
 
 
 def test_bias_is_added():
@@ -81,7 +94,9 @@ def test_reference_takes_every_layout(layout):
 
 class TestBadInput:
     def test_unknown_format_lists_the_known(self):
-        with pytest.raises(ValueError, match="unknown quantization format 'int5': one of unquantized, int8, w4a16"):
+        with pytest.raises(
+            ValueError, match="unknown quantization format 'int5': one of unquantized, int8, fp8, w4a16, awq"
+        ):
             load_model(quantization="int5")
 
     def test_unknown_key(self):

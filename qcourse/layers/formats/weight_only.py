@@ -16,10 +16,10 @@ from qcourse.packing.packed import PackedWeight, pack
 
 
 class WeightOnlyLinearMethod(LinearMethodBase):
-    """`qweight` (N, ceil(K·B/8)) uint8 in row layout, `scale` (N or 1, groups), `zero_point` or None."""
+    """`qweight` in the layout's words (row: (N, ceil(K·B/8)) uint8), `scale` (N or 1, groups), `zero_point` or None."""
 
-    def __init__(self, args: QuantizationArgs):
-        self.args = args
+    def __init__(self, args: QuantizationArgs, layout: str = "row"):
+        self.args, self.layout = args, layout
 
     def create_weights(self, layer: nn.Module, output_size: int, input_size: int, dtype: torch.dtype) -> None:
         """Register `weight` in 16 bits for loading. Raises ValueError, naming the layer, if G does not divide K."""
@@ -31,7 +31,7 @@ class WeightOnlyLinearMethod(LinearMethodBase):
 
     def process_weights_after_loading(self, layer: nn.Module) -> None:
         """bf16 weight → buffers `qweight`, `scale`, `zero_point`; the 16-bit weight is gone afterwards."""
-        packed = pack(quantize(layer.weight.data, self.args, f"{layer.prefix}.weight"))
+        packed = pack(quantize(layer.weight.data, self.args, f"{layer.prefix}.weight"), self.layout)
         del layer.weight
         layer.register_buffer("qweight", packed.data)
         layer.register_buffer("scale", packed.scale)
@@ -40,7 +40,7 @@ class WeightOnlyLinearMethod(LinearMethodBase):
     def packed(self, layer: nn.Module) -> PackedWeight:
         """The layer's buffers as the record that a kernel takes."""
         shape = (layer.output_size, layer.input_size)
-        return PackedWeight(layer.qweight, layer.scale, layer.zero_point, shape, self.args)
+        return PackedWeight(layer.qweight, layer.scale, layer.zero_point, shape, self.args, self.layout)
 
     def apply(self, layer: nn.Module, x: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
         """y = x @ dequantize(qweight).T + bias."""
@@ -50,12 +50,12 @@ class WeightOnlyLinearMethod(LinearMethodBase):
 class WeightOnlyConfig(QuantizationConfig):
     """Base of the weight-only formats: one `QuantizationArgs` for every layer that is not ignored."""
 
-    def __init__(self, args: QuantizationArgs, ignore: tuple[str, ...] = ("lm_head",)):
-        self.args, self.ignore = args, tuple(ignore)
+    def __init__(self, args: QuantizationArgs, ignore: tuple[str, ...] = ("lm_head",), layout: str = "row"):
+        self.args, self.ignore, self.layout = args, tuple(ignore), layout
 
     def get_quant_method(self, layer: nn.Module, prefix: str) -> LinearMethodBase:
         """Quantized, or unquantized for a layer in `ignore`."""
-        return UnquantizedLinearMethod() if self.is_ignored(prefix) else WeightOnlyLinearMethod(self.args)
+        return UnquantizedLinearMethod() if self.is_ignored(prefix) else WeightOnlyLinearMethod(self.args, self.layout)
 
 
 def take(config: dict, **defaults):

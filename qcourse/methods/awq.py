@@ -1,0 +1,83 @@
+"""AWQ: scale up the weight channels that meet large activations before rounding, then search what to clip.
+
+    s = mean|x|^α / sqrt(max · min)        α from a grid of 20, chosen by the output error of the layer
+    Q(W · s) · (x / s): a salient column is rounded in finer steps relative to its size
+
+Weight-only: the activations are not quantized, they only say which columns matter. The factor is folded into
+whatever wrote x, so nothing is paid at run time.
+Source: Lin et al. 2023 (arXiv:2306.00978) and mit-han-lab/llm-awq (`auto_scale`, `auto_clip`). Notebooks 04 and 07.
+"""
+
+import torch
+
+from qcourse.methods.calibration import InputStats
+from qcourse.methods.folding import apply_fold, folds, widen
+from qcourse.numerics.quantize import fake_quantize
+from qcourse.numerics.schemes import QuantizationArgs
+from qcourse.shapes import Float, Tensor
+
+GRID = 20
+
+
+def awq_scales(mean_abs: Float[Tensor, "K"], alpha: float) -> Float[Tensor, "K"]:
+    """s (K) = mean|x|^α, normalised so that its largest and smallest factor are reciprocal. Dead channels count as 1e-4."""
+    s = mean_abs.float().pow(alpha).clamp(min=1e-4)
+    return s / (s.max() * s.min()).sqrt()
+
+
+def search_scales(stats: InputStats, weights: list[Tensor], args: QuantizationArgs) -> Float[Tensor, "K"]:
+    """The factors, over 20 values of α in [0, 1), with the least squared output error on the sample. α = 0 is no change."""
+    x = stats.sample
+    exact = [x @ w.float().T for w in weights]
+    best, least = torch.ones(stats.K), torch.inf
+    for i in range(GRID):
+        s = awq_scales(stats.mean_abs, i / GRID)
+        pairs = zip(weights, exact, strict=True)
+        error = sum(((x / s) @ fake_quantize(w.float() * s, args).T - y).square().sum().item() for w, y in pairs)
+        if error < least:
+            best, least = s, error
+    return best
+
+
+def search_clip(
+    W: Float[Tensor, "N K"], x: Float[Tensor, "M K"], args: QuantizationArgs, steps: int = 10, lowest: float = 0.55
+) -> Float[Tensor, "N K"]:
+    """W with each group clamped to the fraction of its absmax that gives its part of the output the least error.
+
+    Error of a group: Σ over tokens of (x_g · (ŵ_g - w_g))². Raises what `quantize` raises.
+    """
+    W = W.float()
+    groups = args.granularity.blocks(W)  # (N, K/G, G)
+    xg = x.float().unflatten(-1, groups.shape[1:])  # (M, K/G, G)
+    H = torch.einsum("mgi,mgj->gij", xg, xg)  # each group's own XᵀX
+    full = groups.abs().amax(-1, keepdim=True)
+    best, least = W.clone(), torch.full(full.shape, torch.inf)
+    for shrink in torch.linspace(1.0, lowest, steps).tolist():
+        clipped = torch.minimum(torch.maximum(groups, -full * shrink), full * shrink).view(W.shape)
+        d = args.granularity.blocks(fake_quantize(clipped, args) - W)
+        error = torch.einsum("ngi,gij,ngj->ng", d, H, d).unsqueeze(-1)
+        better = error < least
+        best = torch.where(better, args.granularity.blocks(clipped), args.granularity.blocks(best)).view(W.shape)
+        least = torch.where(better, error, least)
+    return best
+
+
+def awq(model, stats: dict[str, InputStats], args: QuantizationArgs, clip: bool = True) -> dict[str, Float[Tensor, "K"]]:
+    """Scale every fold and clip every weight, in place (fp32); rounding is left to the format. Returns the factors.
+
+    Queries and keys are not clipped, as in the reference (their product makes small errors large).
+    """
+    widen(model)
+    factors = {}
+    for fold in folds(model):
+        readers = [r.weight.data for r in fold.readers]
+        factors[fold.name] = search_scales(stats[fold.name], readers, args)
+        apply_fold(fold, factors[fold.name])
+    if clip:
+        for name, module in ((m.prefix, m) for m in model.modules() if hasattr(m, "quant_method")):
+            if name.endswith(("q_proj", "k_proj", "lm_head")):
+                continue
+            shared = next((f.name for f in folds(model) if module in f.readers), name)
+            x = stats[name].sample / factors.get(shared, 1.0)
+            module.weight.data = search_clip(module.weight.data, x, args)
+    return factors

@@ -1,0 +1,86 @@
+"""What a layer's input looks like, gathered while calibration text streams through: the raw material of every method.
+
+Exact under batching: absmax, mean |x| and H are sums and maxima, percentiles are read off the kept largest values.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+
+from qcourse.shapes import Float, Tensor
+
+
+@dataclass
+class InputStats:
+    """Running statistics of one layer's input x (M, K).
+
+    absmax (K) · mean_abs (K) · tokens · sample: the first rows (≤ keep_rows, K) · hessian: XᵀX (K, K), if asked for.
+    """
+
+    K: int
+    keep_rows: int = 512
+    keep_largest: int = 1 << 16
+    with_hessian: bool = False
+    tokens: int = 0
+    absmax: Tensor = None
+    sum_abs: Tensor = None
+    hessian: Tensor | None = None
+    largest: Tensor = field(default_factory=lambda: torch.empty(0))
+    sample: Tensor = None
+
+    def update(self, x: Float[Tensor, "... K"]) -> None:
+        """Add a batch. Raises ValueError for another K or for NaN/inf."""
+        x = x.detach().reshape(-1, x.shape[-1]).float().cpu()
+        if x.shape[1] != self.K:
+            raise ValueError(f"x has K={x.shape[1]}, this layer has K={self.K}")
+        magnitude = x.abs()
+        top = magnitude.amax(0)
+        if not torch.isfinite(top).all():
+            raise ValueError(f"calibration input holds NaN or inf in channel {int((~torch.isfinite(top)).nonzero()[0])}")
+        self.absmax = top if self.absmax is None else torch.maximum(self.absmax, top)
+        self.sum_abs = magnitude.sum(0) if self.sum_abs is None else self.sum_abs + magnitude.sum(0)
+        both = torch.cat((self.largest, magnitude.flatten()))
+        self.largest = both.topk(min(self.keep_largest, both.numel())).values
+        if self.with_hessian:
+            product = x.double().T @ x.double()
+            self.hessian = product if self.hessian is None else self.hessian + product
+        if self.tokens < self.keep_rows:
+            rows = x[: self.keep_rows - self.tokens].clone()
+            self.sample = rows if self.sample is None else torch.cat((self.sample, rows))
+        self.tokens += len(x)
+
+    @property
+    def mean_abs(self) -> Float[Tensor, "K"]:
+        """mean |x| of each channel."""
+        return self.sum_abs / self.tokens
+
+    def percentile(self, p: float) -> float:
+        """The smallest |x| with at least p of all values at or below it, exactly.
+
+        Raises ValueError when p is so low that the value was not among the `keep_largest` kept.
+        """
+        above = self.tokens * self.K - -int(-p * self.tokens * self.K // 1)
+        if not 0 < p <= 1 or above >= len(self.largest):
+            lowest = 1 - (len(self.largest) - 1) / (self.tokens * self.K)
+            raise ValueError(f"percentile {p}: between {lowest:.4g} and 1 for {self.tokens} tokens (keep_largest)")
+        return self.largest[above].item()
+
+
+@torch.inference_mode()
+def calibrate(model, ids, hessian: bool = False, batch: int = 8, min_tokens: int = 512) -> dict[str, InputStats]:
+    """Statistics of every Linear's input (by its `prefix`) over ids (n, T), in batches.
+
+    Raises ValueError for fewer than `min_tokens` tokens: absmax of too little text clips the next text.
+    """
+    if ids.numel() < min_tokens:
+        raise ValueError(f"calibration text of {ids.numel()} tokens: at least {min_tokens} needed")
+    layers = {m.prefix: m for m in model.modules() if hasattr(m, "quant_method")}
+    stats = {name: InputStats(m.input_size, with_hessian=hessian) for name, m in layers.items()}
+    hooks = [m.register_forward_pre_hook(lambda m, args, s=stats[name]: s.update(args[0])) for name, m in layers.items()]
+    try:
+        for part in ids.split(batch):
+            model(part.to(next(model.parameters()).device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return stats

@@ -1,0 +1,65 @@
+"""Moving a factor from one matrix into the one before it, without changing the function.
+
+A linear layer reads x; whatever wrote x can write x / s instead, and the layer's columns are multiplied by s:
+
+    x @ W.T = (x / s) @ (W · s).T        s (K): one factor an input channel
+
+Who writes x: a norm (its gain), or for `down_proj` the up projection, since silu(gate) · up is linear in up.
+The change is exact in real arithmetic; weights are kept in fp32 until the format rounds them.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from qcourse.shapes import Tensor
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One place where a factor can move: `writer`'s rows (or gain) are divided, the columns of `readers` multiplied."""
+
+    writer: nn.Module
+    readers: tuple[nn.Module, ...]
+
+    @property
+    def name(self) -> str:
+        """The prefix of the first reader: whose statistics describe this input."""
+        return self.readers[0].prefix
+
+
+def folds(model) -> list[Fold]:
+    """Every fold of a Llama: per decoder layer, norm → q k v, norm → gate up, up → down."""
+    found = []
+    for layer in model.model.layers:
+        a, m = layer.self_attn, layer.mlp
+        found.append(Fold(layer.input_layernorm, (a.q_proj, a.k_proj, a.v_proj)))
+        found.append(Fold(layer.post_attention_layernorm, (m.gate_proj, m.up_proj)))
+        found.append(Fold(m.up_proj, (m.down_proj,)))
+    return found
+
+
+def widen(model) -> None:
+    """16-bit parameters → fp32, so that folding rounds nothing."""
+    for p in model.parameters():
+        p.data = p.data.float()
+
+
+def apply_fold(fold: Fold, s: Tensor) -> None:
+    """Divide the writer by s and multiply the readers' columns by s, in place. Needs fp32 weights (see `widen`).
+
+    Raises ValueError for a factor that is zero, negative or not finite, naming the channel.
+    """
+    bad = ~(torch.isfinite(s) & (s > 0))
+    if bad.any():
+        channel = int(bad.nonzero()[0])
+        raise ValueError(
+            f"{fold.name}: factor {s[channel].item()} in channel {channel}; factors must be positive and finite"
+        )
+    weight = fold.writer.weight.data
+    weight.div_(s if weight.dim() == 1 else s.unsqueeze(1))
+    if getattr(fold.writer, "bias", None) is not None:
+        fold.writer.bias.data.div_(s)
+    for reader in fold.readers:
+        reader.weight.data.mul_(s)

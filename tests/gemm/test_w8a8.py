@@ -1,0 +1,90 @@
+import pytest
+import torch
+
+from qcourse.gemm.w8a8 import fp8_matmul, int8_matmul
+from qcourse.layers.linear import Linear, quantize_layers
+from qcourse.layers.registry import get_quantization_config
+from qcourse.models.loader import load_model
+from qcourse.numerics.grids import E4M3
+from qcourse.numerics.quantize import dequantize, fake_quantize, quantize
+from qcourse.numerics.schemes import FP8_TOKEN, INT8_TOKEN, PRESETS
+
+
+@pytest.mark.parametrize(("M", "K", "N"), [(1, 64, 8), (3, 100, 7), (33, 256, 48), (128, 1024, 16)])
+def test_int8_products_are_exact(M, K, N):
+    x, w = (torch.randint(-128, 128, (r, K), dtype=torch.int8) for r in (M, N))
+    assert torch.equal(int8_matmul(x, w).long(), x.long() @ w.long().T)
+
+
+def test_the_largest_sums_do_not_overflow():
+    x = torch.full((1, 8192), -128, dtype=torch.int8)
+    assert int8_matmul(x, x).item() == 8192 * 128 * 128
+
+
+def test_fp8_reference_is_the_decoded_product():
+    x, w = quantize(torch.randn(5, 64), FP8_TOKEN), quantize(torch.randn(7, 64), PRESETS["FP8_DYNAMIC"].weights)
+    y = fp8_matmul(x.codes, w.codes, x.scale, w.scale)
+    torch.testing.assert_close(y, dequantize(x) @ dequantize(w).T)
+    assert torch.equal(E4M3.decode(x.codes) * x.scale, dequantize(x))
+
+
+def layer(spec, W):
+    config = get_quantization_config(spec)
+    made = Linear(W.shape[1], W.shape[0], quant_config=config, prefix="up_proj", dtype=torch.float32)
+    made.weight.data.copy_(W)
+    made.quant_method.process_weights_after_loading(made)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("spec", "args"),
+    [({"quant_method": "int8", "activation_scheme": "dynamic"}, INT8_TOKEN), ({"quant_method": "fp8"}, FP8_TOKEN)],
+)
+@pytest.mark.parametrize("M", [1, 17, 300])
+def test_the_real_path_equals_the_fake_one(spec, args, M):
+    """Same codes, so only the order of summation differs: K roundings of fp32, relative to Σ|x||w|."""
+    W, x = torch.randn(40, 256), torch.randn(M, 256)
+    real = layer(spec, W)
+    fake_x, fake_w = fake_quantize(x, args), fake_quantize(W, real.quant_method.scheme.weights)
+    bound = 256 * 2**-24 * (fake_x.abs() @ fake_w.abs().T)
+    assert ((real(x) - fake_x @ fake_w.T).abs() <= bound).all()
+
+
+@pytest.mark.parametrize(("name", "limit"), [("int8", 127.5), ("fp8", 448.0)])
+def test_static_scales_saturate_instead_of_wrapping(name, limit):
+    spec = {"quant_method": name, "activation_scheme": "static", "input_scales": {"up_proj": 1.0 / limit}}
+    W = torch.eye(16)
+    y = layer(spec, W)(torch.tensor([[0.5] * 15 + [50.0]]))
+    torch.testing.assert_close(y[0, :15], torch.full((15,), 0.5), rtol=0.07, atol=0.005)
+    assert 0.9 < y[0, 15] < 1.1
+
+
+def test_a_transformed_model_can_be_quantized_in_memory():
+    ids = torch.randint(0, 2000, (1, 12))
+    spec = {"quant_method": "int8", "activation_scheme": "dynamic"}
+    a, b = load_model(quantization=spec), quantize_layers(load_model(), get_quantization_config(spec))
+    torch.testing.assert_close(a(ids), b(ids))
+    with pytest.raises(ValueError, match="already quantized"):
+        quantize_layers(b, get_quantization_config("w4a16"))
+
+
+class TestBadInput:
+    def test_dtypes_and_shapes(self):
+        codes = torch.zeros(2, 8, dtype=torch.int8)
+        with pytest.raises((ValueError, TypeError)):  # the tests' shape checker gets there first
+            int8_matmul(codes, codes[:, :4])
+        with pytest.raises(ValueError, match="overflow int32"):
+            int8_matmul(*[torch.zeros(1, 131072, dtype=torch.int8)] * 2)
+
+    def test_schemes(self):
+        for spec, words in (
+            ({"quant_method": "int8", "activation_scheme": "token"}, "one of None, 'dynamic', 'static'"),
+            ({"quant_method": "fp8", "activation_scheme": "static"}, "input_scales belong to"),
+            ({"quant_method": "fp8", "input_scales": {}}, "input_scales belong to"),
+            ({"quant_method": "awq", "bits": 8}, "4-bit codes"),
+        ):
+            with pytest.raises(ValueError, match=words):
+                get_quantization_config(spec)
+        with pytest.raises(ValueError, match="down_proj.*needs its input scale"):
+            scales = {m.prefix: 1.0 for m in load_model().modules() if isinstance(m, Linear) and "down" not in m.prefix}
+            load_model(quantization={"quant_method": "int8", "activation_scheme": "static", "input_scales": scales})
