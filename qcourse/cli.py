@@ -38,13 +38,79 @@ def run_train(args) -> None:
     train(args.out, make(LlamaConfig), make(TrainConfig), args.device, args.data, bf16, args.compile)
 
 
+def add_eval(commands) -> None:
+    """`qcourse eval` and `qcourse capture`: three meters for each format."""
+    from qcourse.models.loader import SHIPPED
+    from qcourse.study.families import FAMILIES
+
+    for name, text in (("eval", "measure formats: speed, memory, quality"), ("capture", "eval, kept under captures/")):
+        p = commands.add_parser(name, help=text)
+        p.add_argument("--formats", default="bf16,int8,fp8,awq,rtn4", help=f"comma-separated: {', '.join(FAMILIES)}")
+        p.add_argument("--model", type=Path, default=SHIPPED, help="a model folder (default: the shipped model)")
+        p.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+        p.add_argument("--windows", type=int, default=64, help="windows of held-out text (default 64)")
+        p.add_argument("--seq-len", type=int, default=256, help="tokens a window (default 256)")
+        p.add_argument("--budget-mb", type=float, default=32, help="memory budget for weights + KV blocks (default 32)")
+        p.add_argument("--json", type=Path, help="write results here after every format; the same command continues")
+        p.add_argument(
+            "--engine", default="qcourse", choices=("qcourse", "vllm"), help="vllm: the installed vLLM serves MODEL"
+        )
+        p.add_argument("--harness", action="store_true", help="also run a local task through lm-eval")
+        p.set_defaults(run=run_eval, capture=name == "capture")
+
+
+def run_eval(args) -> None:
+    """Measure, print the table, and for `capture` keep the JSON with device, date, versions and command."""
+    from datetime import date
+
+    from qcourse.study.evaluate import evaluate, markdown
+
+    if args.engine == "vllm" or args.harness:
+        return run_other_engine(args)
+    out = args.json
+    if args.capture and out is None:
+        out = Path("captures") / f"eval-{args.device}-{args.model.name}-{date.today()}.json"
+    formats = [f.strip() for f in args.formats.split(",") if f.strip()]
+    report = evaluate(args.model, formats, args.device, out, args.windows, args.seq_len, args.budget_mb * 1e6)
+    print(markdown(report))
+    if out is not None:
+        print(f"\nwritten to {out}")
+
+
+def run_other_engine(args) -> None:
+    """`--engine vllm` and `--harness`: the model as it is, through somebody else's code. Prints (and writes) JSON."""
+    import json
+
+    from qcourse.study.evaluate import provenance
+    from qcourse.study.perplexity import windows
+
+    text = windows(args.model, args.windows, args.seq_len)
+    if args.harness:
+        from qcourse.models.loader import load_model
+        from qcourse.study.harness import run_harness
+
+        result = run_harness(load_model(args.model), args.model, text)
+    else:
+        from qcourse.study.vllm_engine import measure
+
+        result = measure(args.model, text, args.budget_mb * 1e6)
+    shown = json.dumps(provenance() | {"results": result}, indent=1)
+    if args.json is not None:
+        args.json.write_text(shown)
+    print(json.dumps({k: v for k, v in result.items() if k not in ("nats", "sample_ids")}, indent=1))
+
+
 def main(argv: list[str] | None = None) -> None:
     """Entry point of the `qcourse` command."""
     parser = argparse.ArgumentParser(prog="qcourse", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_train(commands)
+    add_eval(commands)
     args = parser.parse_args(argv)
-    args.run(args)
+    try:
+        args.run(args)
+    except (ValueError, FileNotFoundError) as e:  # bad input: said in one line, without a traceback
+        parser.exit(2, f"qcourse: {e}\n")
 
 
 if __name__ == "__main__":

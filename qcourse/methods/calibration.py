@@ -19,7 +19,7 @@ class InputStats:
 
     K: int
     keep_rows: int = 512
-    keep_largest: int = 1 << 16
+    keep_largest: int = 0
     with_hessian: bool = False
     tokens: int = 0
     absmax: Tensor = None
@@ -39,8 +39,9 @@ class InputStats:
             raise ValueError(f"calibration input holds NaN or inf in channel {int((~torch.isfinite(top)).nonzero()[0])}")
         self.absmax = top if self.absmax is None else torch.maximum(self.absmax, top)
         self.sum_abs = magnitude.sum(0) if self.sum_abs is None else self.sum_abs + magnitude.sum(0)
-        both = torch.cat((self.largest, magnitude.flatten()))
-        self.largest = both.topk(min(self.keep_largest, both.numel())).values
+        if self.keep_largest:
+            both = torch.cat((self.largest, magnitude.flatten()))
+            self.largest = both.topk(min(self.keep_largest, both.numel())).values
         if self.with_hessian:
             product = x.double().T @ x.double()
             self.hessian = product if self.hessian is None else self.hessian + product
@@ -61,21 +62,24 @@ class InputStats:
         """
         above = self.tokens * self.K - -int(-p * self.tokens * self.K // 1)
         if not 0 < p <= 1 or above >= len(self.largest):
-            lowest = 1 - (len(self.largest) - 1) / (self.tokens * self.K)
+            lowest = 1 - max(0, len(self.largest) - 1) / (self.tokens * self.K)
             raise ValueError(f"percentile {p}: between {lowest:.4g} and 1 for {self.tokens} tokens (keep_largest)")
         return self.largest[above].item()
 
 
 @torch.inference_mode()
-def calibrate(model, ids, hessian: bool = False, batch: int = 8, min_tokens: int = 512) -> dict[str, InputStats]:
+def calibrate(
+    model, ids, hessian: bool = False, keep_largest: int = 0, batch: int = 8, min_tokens: int = 512
+) -> dict[str, InputStats]:
     """Statistics of every Linear's input (by its `prefix`) over ids (n, T), in batches.
 
+    `hessian` also sums XᵀX; `keep_largest` keeps that many largest |x|, for percentiles. Both cost time.
     Raises ValueError for fewer than `min_tokens` tokens: absmax of too little text clips the next text.
     """
     if ids.numel() < min_tokens:
         raise ValueError(f"calibration text of {ids.numel()} tokens: at least {min_tokens} needed")
     layers = {m.prefix: m for m in model.modules() if hasattr(m, "quant_method")}
-    stats = {name: InputStats(m.input_size, with_hessian=hessian) for name, m in layers.items()}
+    stats = {name: InputStats(m.input_size, 512, keep_largest, hessian) for name, m in layers.items()}
     hooks = [m.register_forward_pre_hook(lambda m, args, s=stats[name]: s.update(args[0])) for name, m in layers.items()]
     try:
         for part in ids.split(batch):

@@ -102,11 +102,23 @@ def load_model(
     return model.requires_grad_(False).eval().to(device)
 
 
-def load_tokenizer(folder: Path | str = SHIPPED) -> Tokenizer:
-    """The tokenizer of a model folder. Raises CheckpointError when there is none."""
-    if not (Path(folder) / "tokenizer.json").is_file():
+def load_tokenizer(folder: Path | str = SHIPPED):
+    """The tokenizer of a model folder: ours, or a foreign one through the `tokenizers` library.
+
+    Raises CheckpointError when there is none, ImportError when the library is needed and missing.
+    """
+    path = Path(folder) / "tokenizer.json"
+    if not path.is_file():
         raise CheckpointError(f"{folder}: no tokenizer.json")
-    return Tokenizer.load(Path(folder))
+    if Tokenizer.is_ours(path):
+        return Tokenizer.load(path)
+    from qcourse.models.foreign import ForeignTokenizer
+
+    config = json.loads((Path(folder) / "config.json").read_text())
+    bos = [i for i in (config.get("bos_token_id"), config.get("eos_token_id")) if isinstance(i, int)]
+    if not bos:
+        raise CheckpointError(f"{folder}/config.json: neither bos_token_id nor eos_token_id says how a text begins")
+    return ForeignTokenizer(path, bos[0])
 
 
 def save_model(model: LlamaForCausalLM, folder: Path) -> None:

@@ -86,6 +86,12 @@ class Tokenizer:
         }
         path.write_text(json.dumps(data, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
 
+    @staticmethod
+    def is_ours(path: Path) -> bool:
+        """Whether a tokenizer.json splits text into our pieces (and was therefore written by `save`)."""
+        splits = (json.loads(path.read_text(encoding="utf-8")).get("pre_tokenizer") or {}).get("pretokenizers", [])
+        return PIECES in [split.get("pattern", {}).get("Regex") for split in splits]
+
     @classmethod
     def load(cls, path: Path) -> "Tokenizer":
         """Read the `tokenizer.json` of a folder or file. Raises FileNotFoundError naming it."""

@@ -53,3 +53,31 @@ def decode_seconds(weight_bytes: float, bytes_per_second: float) -> float:
     4.17910447761194
     """
     return weight_bytes / bytes_per_second
+
+
+KV_BLOCK = 16  # tokens a block, as in vLLM
+
+
+def kv_block_bytes(config, bits: float = 16) -> float:
+    """Bytes of one block of 16 tokens: 2 (K and V) · layers · kv_heads · head_dim · bits/8 · 16."""
+    return KV_BLOCK * 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * bits / 8
+
+
+def kv_blocks(budget: float, weight_bytes: float, config, bits: float = 16) -> int:
+    """How many KV blocks fit a memory budget beside the weights. Raises ValueError when the weights alone do not."""
+    if weight_bytes > budget:
+        raise ValueError(f"weights of {weight_bytes:.4g} bytes do not fit a budget of {budget:.4g} bytes")
+    return int((budget - weight_bytes) // kv_block_bytes(config, bits))
+
+
+def linear_weights(config) -> int:
+    """Weights in the Linear layers of a Llama: what quantization shrinks."""
+    h, kv = config.hidden_size, config.num_key_value_heads * config.head_dim
+    q = config.num_attention_heads * config.head_dim
+    return config.num_hidden_layers * (2 * h * q + 2 * h * kv + 3 * h * config.intermediate_size)
+
+
+def projected_bytes(config, bits: float) -> float:
+    """Weight bytes of a model nobody loads here: linear layers at `bits`, embeddings in 16. Computed, not measured."""
+    heads = 1 if config.tie_word_embeddings else 2
+    return linear_weights(config) * bits / 8 + 2 * heads * config.vocab_size * config.hidden_size

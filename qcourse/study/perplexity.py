@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from qcourse.models import corpus
-from qcourse.models.tokenizer import Tokenizer
+from qcourse.models.loader import load_tokenizer
 from qcourse.shapes import Float, Integer, Tensor
 
 
@@ -30,10 +30,11 @@ class Windows:
 
 @dataclass(frozen=True)
 class Score:
-    """Negative log-likelihood of each window, in nats, with what is needed to normalise it."""
+    """Negative log-likelihood of each window, in nats, with what is needed to normalise it; top1: the likeliest ids."""
 
     nats: Float[Tensor, "n"]
     windows: Windows
+    top1: Integer[Tensor, "n T"] | None = None
 
     @property
     def bits_per_byte(self) -> float:
@@ -75,9 +76,9 @@ def spread(per_window: Tensor, windows: Windows) -> float:
 
 
 @lru_cache(maxsize=4)
-def token_stream(folder: Path, split: str) -> tuple[Tokenizer, torch.Tensor]:
+def token_stream(folder: Path, split: str) -> tuple:
     """Tokenizer of a model folder and the ids of a split of the reader's standard library, joined."""
-    tokenizer = Tokenizer.load(folder)
+    tokenizer = load_tokenizer(folder)
     return tokenizer, torch.tensor([i for text in corpus.read(split) for i in tokenizer.encode(text, bos=True)])
 
 
@@ -98,12 +99,19 @@ def windows(folder: Path, n: int = 64, seq_len: int = 256, split: str = "held_ou
 def perplexity(model, w: Windows, batch: int = 16) -> Score:
     """Score a model (ids (B, T) → logits (B, T, V)) on every window, on the model's own device."""
     device = next(model.parameters()).device
-    nats = []
+    nats, top1 = [], []
     for ids in w.ids.split(batch):
         ids = ids.to(device)
-        loss = F.cross_entropy(model(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
+        logits = model(ids[:, :-1])
+        loss = F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
         nats.append(loss.view(len(ids), -1).double().sum(1).cpu())
-    return Score(torch.cat(nats), w)
+        top1.append(logits.argmax(-1).cpu())
+    return Score(torch.cat(nats), w, torch.cat(top1))
+
+
+def agreement(a: Score, b: Score) -> float:
+    """The share of positions at which two models would say the same next token (top-1)."""
+    return (a.top1 == b.top1).float().mean().item()
 
 
 def paired_difference(a: Score, b: Score) -> Difference:

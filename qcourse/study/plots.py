@@ -105,6 +105,32 @@ def heat(panels: dict[str, Tensor], title: str, xlabel: str, ylabel: str) -> Fig
     return fig
 
 
+def channels(panels: dict[str, Tensor], title: str, xlabel: str, ylabel: str) -> Figure:
+    """One panel a vector: a thin bar for every channel, so that loud ones stand out."""
+    fig, axes = figure(len(panels), title, width=9, height=2.9, squeeze=False)
+    for ax, color, (name, values) in zip(axes[0], (BLUE, GREEN, ORANGE, RED), panels.items(), strict=False):
+        ax.vlines(range(len(values)), 0, values.tolist(), color=color, lw=0.9)
+        ax.set_title(name, weight="normal", size=9)
+        ax.set(xlabel=xlabel, ylabel=ylabel if ax is axes[0][0] else "", ylim=(0, None))
+    return fig
+
+
+def trade(points: dict[str, tuple[float, float, float]], title: str, xlabel: str, ylabel: str, third: str) -> Figure:
+    """Three meters at once: (x, y, and a third one as bars beside). Lower left is good; a longer bar is good."""
+    fig, (a, b) = figure(2, title, width=9, height=3.2)
+    colors = (GREY, GREEN, ORANGE, BLUE, RED)
+    for color, (name, (x, y, _)) in zip(colors, points.items(), strict=False):
+        a.plot(x, y, "o", ms=9, color=color)
+        a.annotate(f"  {name}", (x, y), va="center")
+    a.set(xlabel=xlabel, ylabel=ylabel)
+    a.margins(0.25)
+    names = list(points)[::-1]
+    b.barh(names, [points[n][2] for n in names], color=[colors[list(points).index(n) % 5] for n in names], height=0.6)
+    b.set_xlabel(third)
+    b.grid(axis="y", visible=False)
+    return fig
+
+
 def words(rows: dict[str, list[int]], title: str) -> Figure:
     """One 32-bit word a row, highest nibble left as hex digits are written; each box says whose code it holds."""
     fig, ax = figure(1, title, height=0.9 + 0.55 * len(rows))

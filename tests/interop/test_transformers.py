@@ -53,3 +53,30 @@ def test_the_same_tokens_on_a_whole_file():
     text = inspect.getsource(argparse)
     their_tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_file=str(SHIPPED / "tokenizer.json"))
     assert load_tokenizer().encode(text) == their_tokenizer.encode(text)
+
+
+def test_a_foreign_folder_is_evaluated_with_the_same_commands(tmp_path):
+    """A Qwen2 with a byte-level tokenizer of another make: our meters run, and the bytes of its tokens add up."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    from qcourse.study.evaluate import evaluate
+    from qcourse.study.perplexity import token_stream
+
+    inner = Tokenizer(models.BPE())
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=600, special_tokens=["<s>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+    )
+    inner.train_from_iterator(["def f(x):\n    return x\n" * 50], trainer)
+    inner.save(str(tmp_path / "tokenizer.json"))
+    config = transformers.Qwen2Config(vocab_size=600, hidden_size=128, intermediate_size=256, num_hidden_layers=1,
+                                      num_attention_heads=2, num_key_value_heads=1, bos_token_id=0)  # fmt: skip
+    transformers.Qwen2ForCausalLM(config).to(torch.bfloat16).save_pretrained(tmp_path)
+    report = evaluate(tmp_path, ["int8", "awq"], n=4, seq_len=200, progress=False)
+    assert report["results"]["awq"]["bits_per_weight"] < 4.3
+    tokenizer, stream = token_stream(tmp_path, "calibration")
+    import bdb
+    import inspect
+
+    text = inspect.getsource(bdb)
+    assert sum(len(tokenizer.token_bytes[i]) for i in tokenizer.encode(text)) == len(text.encode())

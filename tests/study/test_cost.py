@@ -3,7 +3,7 @@ import torch
 
 from qcourse.models.loader import SHIPPED, load_model
 from qcourse.study import roofline
-from qcourse.study.cost import decode_seconds, file_bytes, model_bytes
+from qcourse.study.cost import decode_seconds, file_bytes, model_bytes, projected_bytes
 
 
 def test_measured_bytes_equal_the_formula(shipped):
@@ -22,6 +22,13 @@ def test_quantized_bytes_count_the_scales(spec, bits):
 
 def test_the_file_holds_what_memory_holds(shipped):
     assert 0 < file_bytes(SHIPPED) - model_bytes(shipped).total < 10_000  # the header
+
+
+def test_the_projection_agrees_with_a_measured_model(shipped):
+    four = load_model(quantization="w4a16")
+    norms = 2 * (2 * shipped.config.num_hidden_layers + 1) * shipped.config.hidden_size
+    assert projected_bytes(shipped.config, 16) + norms == model_bytes(shipped).total
+    assert projected_bytes(shipped.config, 4.125) + norms == model_bytes(four).total
 
 
 def test_decode_floor():

@@ -5,6 +5,7 @@ import builtins
 import pytest
 
 from qcourse.study import plots
+from qcourse.study.widgets.decide import DECISIONS, Decision
 from qcourse.study.widgets.explore import explore, png
 from qcourse.study.widgets.nibbles import NibbleView, byte_html
 from qcourse.study.widgets.predict import predict
@@ -79,3 +80,16 @@ def test_the_byte_of_two_nibbles():
 def test_figures_are_png():
     fig = plots.words({"AWQ": [0, 2, 4, 6, 1, 3, 5, 7]}, "order")
     assert png(fig).startswith(b"\x89PNG")
+
+
+def test_every_constraint_has_an_answer(no_ipywidgets):
+    decision = Decision()
+    assert decision.widget() is None and all(c in repr(decision) for c in DECISIONS)
+
+
+def test_choosing_a_constraint_changes_the_family():
+    decision = Decision()
+    box = decision.widget()
+    for constraint, (family, _) in DECISIONS.items():
+        box.children[0].value = constraint
+        assert family in box.children[1].value and decision.answer.startswith(family)

@@ -1,0 +1,48 @@
+"""Tokenizers of other people's model folders, through the `tokenizers` library, behind our three names.
+
+`qcourse eval --model FOLDER` needs three things of a tokenizer: `encode`, `decode`, and the bytes each id stands for.
+Does not handle: tokenizers that normalise text (the bytes would not add up; refused by a round-trip check).
+"""
+
+from pathlib import Path
+
+from qcourse.models.tokenizer import byte_alphabet
+
+CHECK = "def f(x):\n    return x[1:] + 1000  # naïve\n"
+
+
+class ForeignTokenizer:
+    """A `tokenizer.json` that is not ours. `bos_id` is the id that starts a sequence (or the end-of-text id)."""
+
+    def __init__(self, path: Path, bos_id: int):
+        try:
+            from tokenizers import Tokenizer
+        except ImportError as e:
+            raise ImportError(f"{path} needs the `tokenizers` library: pip install 'qcourse[hub]'") from e
+        self.inner, self.bos_id = Tokenizer.from_file(str(path)), bos_id
+        self.vocab_size = self.inner.get_vocab_size()
+        special = {added.content for added in self.inner.get_added_tokens_decoder().values()}
+        names = [self.inner.id_to_token(i) for i in range(self.vocab_size)]
+        self.token_bytes = [b"" if name is None or name in special else bytes_of(name) for name in names]
+        if b"".join(self.token_bytes[i] for i in self.encode(CHECK)).strip() != CHECK.strip().encode():
+            raise ValueError(f"{path}: this tokenizer changes text, so bits per byte would be wrong")
+
+    def encode(self, text: str, bos: bool = False) -> list[int]:
+        """Ids of `text`, without the library's own special tokens; `bos=True` puts `bos_id` in front."""
+        return ([self.bos_id] if bos else []) + self.inner.encode(text, add_special_tokens=False).ids
+
+    def decode(self, ids) -> str:
+        """Text of ids."""
+        return b"".join(self.token_bytes[int(i)] for i in ids).decode("utf-8", errors="replace")
+
+
+BYTE_OF = {c: b for b, c in enumerate(byte_alphabet())}
+
+
+def bytes_of(name: str) -> bytes:
+    """Bytes of a vocabulary entry: byte-level alphabet (GPT-2, Qwen, Llama 3) or SentencePiece (▁, <0x0A>)."""
+    if name.startswith("<0x") and name.endswith(">"):
+        return bytes([int(name[3:-1], 16)])
+    if all(c in BYTE_OF for c in name):
+        return bytes(BYTE_OF[c] for c in name)
+    return name.replace("▁", " ").encode()

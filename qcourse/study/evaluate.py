@@ -1,0 +1,134 @@
+"""Three meters for each format: speed, memory, quality. Written to JSON after every format, so nothing is lost.
+
+An interrupted run is continued by the same command: formats that OUT already holds, under the same settings, are
+not measured again.
+"""
+
+import json
+import os
+import platform
+import shlex
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from qcourse.models.generate import generate
+from qcourse.study.cost import KV_BLOCK, kv_blocks, model_bytes
+from qcourse.study.families import check_families, prepare
+from qcourse.study.perplexity import Score, Windows, agreement, paired_difference, perplexity, token_stream, windows
+from qcourse.study.speed import decode_speed, prefill_speed
+
+PROMPT = 'def read_config(path):\n    """'
+
+
+def provenance() -> dict:
+    """Where and when: device, date, versions, command. What every capture must carry."""
+    device = (
+        torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU {platform.machine()}, {os.cpu_count()} cores"
+    )
+    versions = {"python": platform.python_version(), "torch": torch.__version__}
+    command = shlex.join(["qcourse", *sys.argv[1:]])
+    return {"device": device, "date": datetime.now(UTC).isoformat(timespec="seconds"), "versions": versions,
+            "command": command}  # fmt: skip
+
+
+def measure_format(
+    folder: Path, name: str, text: Windows, calibration: Windows, reference: Score | None, settings: dict
+) -> tuple:
+    """(result dict, Score) of one format; `reference` is bf16's score, or None for bf16 itself."""
+    dtype = torch.bfloat16 if settings["device"] == "cuda" else torch.float32
+    model = prepare(folder, name, calibration.ids, settings["device"], dtype)
+    score = perplexity(model, text)
+    reference = reference or score
+    size, added = model_bytes(model), paired_difference(reference, score)
+    tokenizer, _ = token_stream(folder, "held_out")
+    ids = generate(model, tokenizer.encode(PROMPT, bos=True), 48)
+    result = {
+        "bits_per_byte": score.bits_per_byte, "stderr": score.stderr, "perplexity": score.perplexity,
+        "added_bits_per_byte": added.mean, "added_stderr": added.stderr, "top1_agreement": agreement(reference, score),
+        "linear_bytes": size.linear, "total_bytes": size.total, "bits_per_weight": size.bits_per_weight,
+        "kv_blocks": kv_blocks(settings["budget_bytes"], size.total, model.config),
+        "prefill_tokens_per_second": asdict(prefill_speed(model)), "decode_tokens_per_second": asdict(decode_speed(model)),
+        "sample": tokenizer.decode(ids), "nats": score.nats.tolist(),
+    }  # fmt: skip
+    return result, score
+
+
+def read_previous(out: Path | None, settings: dict) -> dict:
+    """What OUT holds, if it was measured under the same settings. Raises ValueError if OUT is something else."""
+    if out is None or not out.exists():
+        return {}
+    try:
+        previous = json.loads(out.read_text())
+        if previous["settings"] != settings:
+            raise ValueError(f"{out} holds a run with other settings {previous['settings']}: choose another --json file")
+        return previous["results"]
+    except (json.JSONDecodeError, KeyError, TypeError) as e:
+        raise ValueError(f"{out} exists and is not a result of `qcourse eval`: choose another --json file") from e
+
+
+def evaluate(
+    folder: Path,
+    formats: list[str],
+    device: str = "cpu",
+    out: Path | None = None,
+    n: int = 64,
+    seq_len: int = 256,
+    budget_bytes: float = 32e6,
+    progress: bool = True,
+) -> dict:
+    """Measure every format on every meter, bf16 first. Raises ValueError for bad input before any work is done."""
+    check_families(formats)
+    settings = {"model": str(folder), "device": device, "n": n, "seq_len": seq_len, "budget_bytes": budget_bytes,
+                "kv_block_tokens": KV_BLOCK}  # fmt: skip
+    results = read_previous(out, settings)
+    text, calibration = windows(folder, n, seq_len), windows(folder, min(32, n), seq_len, "calibration")
+    reference = None
+    for name in tqdm(dict.fromkeys(["bf16", *formats]), disable=not progress, unit="format"):
+        if name in results and (name != "bf16" or set(formats) <= set(results)):
+            continue
+        measured, score = measure_format(folder, name, text, calibration, reference, settings)
+        results.setdefault(name, measured)
+        reference = reference or score
+        report = {**provenance(), "settings": settings, "results": results}
+        if out is not None:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            part = out.with_suffix(".part")
+            part.write_text(json.dumps(report, indent=1))
+            part.replace(out)
+    return {**provenance(), "settings": settings, "results": results}
+
+
+COLUMNS = (
+    "format",
+    "bits/byte",
+    "added ± paired s.e.",
+    "top-1",
+    "bits/weight",
+    "MB",
+    "KV blocks",
+    "prefill tok/s",
+    "decode tok/s",
+)
+
+
+def row(name: str, r: dict) -> tuple[str, ...]:
+    """One format's result as table cells."""
+    prefill, decode = (
+        f"{s['median']:.0f} ({s['low']:.0f}–{s['high']:.0f})"
+        for s in (r["prefill_tokens_per_second"], r["decode_tokens_per_second"])
+    )
+    added = f"{r['added_bits_per_byte']:+.4f} ± {r['added_stderr']:.4f}"
+    quality = (f"{r['bits_per_byte']:.3f}", added, f"{r['top1_agreement']:.1%}")
+    memory = (f"{r['bits_per_weight']:.3f}", f"{r['total_bytes'] / 1e6:.2f}", str(r["kv_blocks"]))
+    return (name, *quality, *memory, prefill, decode)
+
+
+def markdown(report: dict) -> str:
+    """The report as a table; speeds are medians with quartiles."""
+    rows = [COLUMNS, ("---",) * len(COLUMNS), *(row(name, r) for name, r in report["results"].items())]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)

@@ -1,0 +1,41 @@
+"""The real engine on the shipped model: `make interop-vllm` (an environment of its own)."""
+
+import pytest
+
+pytest.importorskip("vllm")
+
+from qcourse.models.generate import generate
+from qcourse.models.loader import SHIPPED, load_model, load_tokenizer
+from qcourse.study.evaluate import PROMPT
+from qcourse.study.perplexity import paired_difference, perplexity, windows
+from qcourse.study.vllm_engine import Score, measure
+
+
+@pytest.fixture(scope="module")
+def text():
+    return windows(SHIPPED, 8, 128)
+
+
+@pytest.fixture(scope="module")
+def theirs(text):
+    import torch
+
+    result = measure(SHIPPED, text, 1e9)
+    return result | {"score": Score(torch.tensor(result["nats"], dtype=torch.float64), text)}
+
+
+def test_vllm_finds_the_same_bits_per_byte(theirs, text):
+    """bf16 activations there, fp32 here: a difference of the size of bf16 rounding, far below any format's damage."""
+    d = paired_difference(perplexity(load_model(), text), theirs["score"])
+    assert abs(d.mean) < 0.003
+
+
+def test_vllm_says_the_same_greedy_text_at_first(theirs):
+    ours = generate(load_model(), load_tokenizer().encode(PROMPT, bos=True), 48)
+    assert ours[: len(ours) - 40] == theirs["sample_ids"][: len(ours) - 40]
+
+
+def test_every_meter_reads_something(theirs):
+    assert theirs["kv_blocks"] > 0 and theirs["kv_block_tokens"] > 0
+    assert theirs["decode_tokens_per_second"]["median"] > 0 and theirs["prefill_tokens_per_second"]["median"] > 0
+    print({k: v for k, v in theirs.items() if k not in ("nats", "sample_ids", "score")})

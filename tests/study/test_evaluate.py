@@ -1,0 +1,97 @@
+import json
+
+import pytest
+import torch
+
+from qcourse.cli import main
+from qcourse.models.loader import SHIPPED
+from qcourse.study import evaluate as module
+from qcourse.study.cost import kv_block_bytes, kv_blocks
+from qcourse.study.evaluate import evaluate, markdown
+from qcourse.study.families import FAMILIES, prepare
+from qcourse.study.perplexity import windows
+
+SMALL = {"n": 6, "seq_len": 128, "progress": False}
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    from qcourse.study.speed import decode_speed, prefill_speed
+
+    monkeypatch.setattr(module, "prefill_speed", lambda m: prefill_speed(m, 16, 2))
+    monkeypatch.setattr(module, "decode_speed", lambda m: decode_speed(m, 4, 2, 2))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_makes_a_working_model(name):
+    calibration = windows(SHIPPED, 6, 128, "calibration").ids
+    logits = prepare(SHIPPED, name, calibration)(calibration[:1, :8])
+    assert torch.isfinite(logits).all()
+
+
+def test_an_interrupted_run_keeps_what_it_had_measured(tmp_path, monkeypatch):
+    out = tmp_path / "runs" / "eval.json"
+    real, seen = module.prepare, []
+
+    def dies_at_rtn4(folder, name, *args):
+        seen.append(name)
+        if name == "rtn4" and seen.count("rtn4") == 1:
+            raise KeyboardInterrupt
+        return real(folder, name, *args)
+
+    monkeypatch.setattr(module, "prepare", dies_at_rtn4)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(SHIPPED, ["bf16", "w8a16", "rtn4"], out=out, **SMALL)
+    kept = json.loads(out.read_text())
+    assert list(kept["results"]) == ["bf16", "w8a16"] and {"device", "date", "versions", "command"} <= kept.keys()
+    report = evaluate(SHIPPED, ["bf16", "w8a16", "rtn4"], out=out, **SMALL)
+    assert seen == ["bf16", "w8a16", "rtn4", "bf16", "rtn4"]  # bf16 again, as the reference of the missing format
+    assert list(report["results"]) == ["bf16", "w8a16", "rtn4"]
+    assert report["results"]["w8a16"] == kept["results"]["w8a16"]
+    table = markdown(report)
+    assert table.count("\n") == 4 and "| rtn4 |" in table
+    evaluate(SHIPPED, ["w8a16"], out=out, **SMALL)
+    assert len(seen) == 5  # nothing left to do, nothing done
+
+
+def test_the_numbers_are_those_of_the_parts(tmp_path):
+    r = evaluate(SHIPPED, ["w8a16"], **SMALL)["results"]
+    assert r["bf16"]["added_bits_per_byte"] == 0 and r["bf16"]["top1_agreement"] == 1
+    assert r["w8a16"]["top1_agreement"] > 0.95 and r["w8a16"]["linear_bytes"] < 0.51 * r["bf16"]["linear_bytes"]
+    assert r["w8a16"]["kv_blocks"] > r["bf16"]["kv_blocks"] and r["bf16"]["sample"].startswith("def read_config")
+
+
+def test_kv_blocks(shipped):
+    c = shipped.config
+    assert kv_block_bytes(c) == 16 * 2 * c.num_hidden_layers * c.num_key_value_heads * c.head_dim * 2
+    assert kv_blocks(1e7, 2e6, c) == 8e6 // kv_block_bytes(c) and kv_blocks(1e7, 2e6, c, bits=8) >= 2 * kv_blocks(
+        1e7, 2e6, c
+    )
+    with pytest.raises(ValueError, match="do not fit a budget"):
+        kv_blocks(1e6, 2e6, c)
+
+
+class TestBadInput:
+    def test_unknown_format_before_any_work(self, capsys):
+        with pytest.raises(SystemExit) as e:
+            main(["eval", "--formats", "bf16,int5"])
+        assert e.value.code == 2
+        assert "unknown format 'int5': one of bf16, int8" in capsys.readouterr().err
+
+    def test_a_foreign_file_is_never_overwritten(self, tmp_path):
+        out = tmp_path / "notes.json"
+        out.write_text("my notes")
+        with pytest.raises(ValueError, match="not a result of"):
+            evaluate(SHIPPED, ["bf16"], out=out, **SMALL)
+        assert out.read_text() == "my notes"
+
+    def test_other_settings_are_not_mixed(self, tmp_path):
+        out = tmp_path / "eval.json"
+        evaluate(SHIPPED, ["bf16"], out=out, **SMALL)
+        with pytest.raises(ValueError, match="other settings"):
+            evaluate(SHIPPED, ["bf16"], out=out, **{**SMALL, "n": 7})
+
+    def test_missing_model(self, capsys, tmp_path):
+        with pytest.raises(SystemExit):
+            main(["eval", "--model", str(tmp_path)])
+        assert "tokenizer.json" in capsys.readouterr().err
