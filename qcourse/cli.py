@@ -50,12 +50,12 @@ def add_eval(commands) -> None:
         p.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
         p.add_argument("--windows", type=int, default=64, help="windows of held-out text (default 64)")
         p.add_argument("--seq-len", type=int, default=256, help="tokens a window (default 256)")
-        p.add_argument("--budget-mb", type=float, default=32, help="memory budget for weights + KV blocks (default 32)")
-        p.add_argument("--json", type=Path, help="write results here after every format; the same command continues")
+        p.add_argument("--budget-mb", type=float, help="budget for weights + KV blocks (default 4 × the model in bf16)")
+        p.add_argument("--json", type=Path, help="results, written after every format (default runs/eval-…)")
         p.add_argument(
             "--engine", default="qcourse", choices=("qcourse", "vllm"), help="vllm: the installed vLLM serves MODEL"
         )
-        p.add_argument("--harness", action="store_true", help="also run a local task through lm-eval")
+        p.add_argument("--harness", action="store_true", help="a local task through lm-eval instead")
         p.set_defaults(run=run_eval, capture=name == "capture")
 
 
@@ -67,14 +67,12 @@ def run_eval(args) -> None:
 
     if args.engine == "vllm" or args.harness:
         return run_other_engine(args)
-    out = args.json
-    if args.capture and out is None:
-        out = Path("captures") / f"eval-{args.device}-{args.model.name}-{date.today()}.json"
+    folder, stamp = ("captures", f"-{date.today()}") if args.capture else ("runs", "")
+    out = args.json or Path(folder) / f"eval-{args.device}-{args.model.name}{stamp}.json"
+    budget = None if args.budget_mb is None else args.budget_mb * 1e6
     formats = [f.strip() for f in args.formats.split(",") if f.strip()]
-    report = evaluate(args.model, formats, args.device, out, args.windows, args.seq_len, args.budget_mb * 1e6)
-    print(markdown(report))
-    if out is not None:
-        print(f"\nwritten to {out}")
+    report = evaluate(args.model, formats, args.device, out, args.windows, args.seq_len, budget)
+    print(f"{markdown(report)}\n\nwritten to {out}; the same command continues an interrupted run")
 
 
 def run_other_engine(args) -> None:
@@ -93,9 +91,10 @@ def run_other_engine(args) -> None:
     else:
         from qcourse.study.vllm_engine import measure
 
-        result = measure(args.model, text, args.budget_mb * 1e6)
-    shown = json.dumps(provenance() | {"results": result}, indent=1)
+        result = measure(args.model, text, (args.budget_mb or 1000) * 1e6)
+    shown = json.dumps(provenance(args.device) | {"results": result}, indent=1)
     if args.json is not None:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(shown)
     print(json.dumps({k: v for k, v in result.items() if k not in ("nats", "sample_ids")}, indent=1))
 
@@ -109,7 +108,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     try:
         args.run(args)
-    except (ValueError, FileNotFoundError) as e:  # bad input: said in one line, without a traceback
+    except (ValueError, FileNotFoundError, ImportError) as e:  # bad input: said in one line, without a traceback
         parser.exit(2, f"qcourse: {e}\n")
 
 

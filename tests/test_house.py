@@ -92,6 +92,7 @@ def names(requirements):
 
 def test_conda_users_get_the_same_environment():
     conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    assert conda[-1] == {"pip": ["-e ."]}  # what pip allows in a requirements file
     conda = names(d for d in conda if isinstance(d, str))
     conda["torch"] = conda.pop("pytorch")
     assert conda.pop("python").split(",") == PYPROJECT["project"]["requires-python"].split(",")

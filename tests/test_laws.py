@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from qcourse.numerics.grids import FloatGrid
+from qcourse.numerics.granularity import per_channel, per_group, per_tensor
+from qcourse.numerics.grids import FloatGrid, IntGrid
 from qcourse.numerics.quantize import dequantize, fake_quantize, quantize
-from qcourse.numerics.schemes import PRESETS
+from qcourse.numerics.schemes import PRESETS, QuantizationArgs
 
 ARGS = [pytest.param(args, id=f"{name}-{part}") for name, s in PRESETS.items()
         for part, args in (("weights", s.weights), ("input", s.input_activations)) if args is not None]  # fmt: skip
@@ -46,6 +47,15 @@ def test_codes_survive_a_second_round(args):
     if q.zero_point is not None:
         x = x + expand(q.zero_point, args, W)
     assert torch.equal(args.grid.encode_(x).to(q.codes.dtype), q.codes)
+
+
+@pytest.mark.parametrize("num_bits", [2, 3, 4, 8])
+@pytest.mark.parametrize("granularity", [per_tensor, per_channel, per_group(64)], ids=str)
+def test_restricted_grids_are_idempotent(num_bits, granularity):
+    """absmax lands on the outermost code exactly, so the second round finds the same scale."""
+    args = QuantizationArgs(IntGrid(num_bits, restricted=True), granularity)
+    once = fake_quantize(torch.randn(16, 256), args)
+    assert torch.equal(fake_quantize(once, args), once)
 
 
 @pytest.mark.parametrize("args", ARGS)

@@ -61,7 +61,7 @@ def split_facts(name: str) -> tuple[int, float]:
     return len(texts), sum(len(t.encode()) for t in texts) / 1e6
 
 
-def main(n: int = 128, seq_len: int = 256, device: str = "2 shared CPU cores") -> None:
+def main(n: int = 512, seq_len: int = 256, device: str = "2 shared CPU cores") -> None:
     """Measure and write the card."""
     log = [json.loads(line) for line in (SHIPPED / "train_log.jsonl").read_text().splitlines()]
     start = [e for e in log if "recipe" in e][-1]

@@ -42,7 +42,7 @@ def fp8_matmul(
     Scales are (M, 1) or (1, 1) for x and (N, 1) or (1, 1) for w. Elsewhere codes are decoded and multiplied in
     fp32: the same products, no speed.
     """
-    if has_scaled_mm(x.device):
+    if has_scaled_mm(x.device) and x.shape[1] % 16 == 0 and len(w) % 16 == 0:  # what the tensor cores take
         a, b = x.view(torch.float8_e4m3fn), w.view(torch.float8_e4m3fn).T
         rows, columns = x_scale.expand(len(x), 1).contiguous(), w_scale.expand(len(w), 1).T.contiguous()
         return torch._scaled_mm(a, b, rows, columns, out_dtype=torch.bfloat16)

@@ -39,13 +39,18 @@ def quantize_layers(model: nn.Module, quant_config: QuantizationConfig) -> nn.Mo
     """Hand a new method to every Linear of a model that still has its weights, in place, and let it process them.
 
     For models whose weights were transformed in memory (SmoothQuant, AWQ); `load_model` does the same from a file.
-    Raises ValueError, before anything is changed, for a layer whose weight is already quantized.
+    Raises ValueError, before anything is changed, for a layer that is already quantized or does not fit the format.
     """
     layers = [m for m in model.modules() if isinstance(m, Linear)]
     done = [m.prefix for m in layers if not isinstance(m.quant_method, UnquantizedLinearMethod)]
     if done:
         raise ValueError(f"{done[0]} is already quantized; load the model again without quantization")
     methods = [quant_config.get_quant_method(m, m.prefix) for m in layers]
+    with torch.device("meta"):  # a rehearsal without memory: whoever does not fit says so now
+        for layer, method in zip(layers, methods, strict=True):
+            probe = nn.Module()
+            probe.prefix = layer.prefix
+            method.create_weights(probe, layer.output_size, layer.input_size, torch.bfloat16)
     for layer, method in zip(layers, methods, strict=True):
         weight = layer.weight.data
         method.create_weights(layer, layer.output_size, layer.input_size, weight.dtype)

@@ -27,11 +27,12 @@ def awq_scales(mean_abs: Float[Tensor, "K"], alpha: float) -> Float[Tensor, "K"]
 
 def search_scales(stats: InputStats, weights: list[Tensor], args: QuantizationArgs) -> Float[Tensor, "K"]:
     """The factors, over 20 values of α in [0, 1), with the least squared output error on the sample. α = 0 is no change."""
-    x = stats.sample
+    device = weights[0].device
+    x, mean_abs = stats.sample.to(device), stats.mean_abs.to(device)
     exact = [x @ w.float().T for w in weights]
-    best, least = torch.ones(stats.K), torch.inf
+    best, least = torch.ones(stats.K, device=device), torch.inf
     for i in range(GRID):
-        s = awq_scales(stats.mean_abs, i / GRID)
+        s = awq_scales(mean_abs, i / GRID)
         pairs = zip(weights, exact, strict=True)
         error = sum(((x / s) @ fake_quantize(w.float() * s, args).T - y).square().sum().item() for w, y in pairs)
         if error < least:
@@ -48,10 +49,10 @@ def search_clip(
     """
     W = W.float()
     groups = args.granularity.blocks(W)  # (N, K/G, G)
-    xg = x.float().unflatten(-1, groups.shape[1:])  # (M, K/G, G)
+    xg = x.float().to(W.device).unflatten(-1, groups.shape[1:])  # (M, K/G, G)
     H = torch.einsum("mgi,mgj->gij", xg, xg)  # each group's own XᵀX
     full = groups.abs().amax(-1, keepdim=True)
-    best, least = W.clone(), torch.full(full.shape, torch.inf)
+    best, least = W.clone(), torch.full_like(full, torch.inf)
     for shrink in torch.linspace(1.0, lowest, steps).tolist():
         clipped = torch.minimum(torch.maximum(groups, -full * shrink), full * shrink).view(W.shape)
         d = args.granularity.blocks(fake_quantize(clipped, args) - W)
@@ -78,6 +79,6 @@ def awq(model, stats: dict[str, InputStats], args: QuantizationArgs, clip: bool 
             if name.endswith(("q_proj", "k_proj", "lm_head")):
                 continue
             shared = next((f.name for f in folds(model) if module in f.readers), name)
-            x = stats[name].sample / factors.get(shared, 1.0)
+            x = stats[name].sample.to(module.weight.device) / factors.get(shared, 1.0)
             module.weight.data = search_clip(module.weight.data, x, args)
     return factors

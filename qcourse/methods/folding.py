@@ -41,9 +41,11 @@ def folds(model) -> list[Fold]:
 
 
 def widen(model) -> None:
-    """16-bit parameters → fp32, so that folding rounds nothing."""
-    for p in model.parameters():
-        p.data = p.data.float()
+    """Everything that a fold touches → fp32, so that folding rounds nothing. Embeddings keep their 16 bits."""
+    for fold in folds(model):
+        for module in (fold.writer, *fold.readers):
+            for p in module.parameters():
+                p.data = p.data.float()
 
 
 def apply_fold(fold: Fold, s: Tensor) -> None:
@@ -58,6 +60,7 @@ def apply_fold(fold: Fold, s: Tensor) -> None:
             f"{fold.name}: factor {s[channel].item()} in channel {channel}; factors must be positive and finite"
         )
     weight = fold.writer.weight.data
+    s = s.to(weight.device)
     weight.div_(s if weight.dim() == 1 else s.unsqueeze(1))
     if getattr(fold.writer, "bias", None) is not None:
         fold.writer.bias.data.div_(s)

@@ -17,15 +17,21 @@ from qcourse.shapes import Float, Tensor
 ALPHAS = tuple(round(0.1 * i, 1) for i in range(11))
 
 
+def check_alpha(alpha: float) -> None:
+    """Raise ValueError unless 0 <= α <= 1."""
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha={alpha}: between 0 (equal weights) and 1 (equal activations)")
+
+
 def smooth_scales(act_absmax: Float[Tensor, "K"], weights: list[Tensor], alpha: float) -> Float[Tensor, "K"]:
     """s (K), from the activations' absmax and the largest weight of each *input* column over all readers, (N_i, K) each.
 
     A channel that is all zero (in x or in W) gets s = 1: nothing can be gained there.
     Raises ValueError for α outside [0, 1].
     """
-    if not 0 <= alpha <= 1:
-        raise ValueError(f"alpha={alpha}: between 0 (all difficulty to the activations) and 1 (all to the weights)")
+    check_alpha(alpha)
     columns = torch.stack([w.float().abs().amax(0) for w in weights]).amax(0)
+    act_absmax = act_absmax.to(columns.device)
     dead = (act_absmax == 0) | (columns == 0)
     s = act_absmax.float().pow(alpha) / columns.pow(1 - alpha)
     return torch.where(dead, torch.ones_like(s), s.clamp(min=1e-5))
@@ -33,7 +39,7 @@ def smooth_scales(act_absmax: Float[Tensor, "K"], weights: list[Tensor], alpha: 
 
 def search_alpha(stats: InputStats, weights: list[Tensor], scheme: QuantizationScheme, alphas=ALPHAS) -> float:
     """The α with the least squared error of this layer's outputs on the calibration sample, both sides quantized."""
-    x = stats.sample
+    x = stats.sample.to(weights[0].device)
     exact = [x @ w.float().T for w in weights]
     errors = {}
     for alpha in alphas:
@@ -57,6 +63,8 @@ def smooth(
     `alpha` is one number or a number a fold. `down=False` leaves `down_proj` out, as the paper does; its factor is
     folded into `up_proj`. The function computed stays the same to fp32 rounding.
     """
+    for a in alpha.values() if isinstance(alpha, dict) else [alpha]:
+        check_alpha(a)
     widen(model)
     factors = {}
     for fold in folds(model):

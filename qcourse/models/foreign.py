@@ -23,7 +23,8 @@ class ForeignTokenizer:
         self.vocab_size = self.inner.get_vocab_size()
         special = {added.content for added in self.inner.get_added_tokens_decoder().values()}
         names = [self.inner.id_to_token(i) for i in range(self.vocab_size)]
-        self.token_bytes = [b"" if name is None or name in special else bytes_of(name) for name in names]
+        byte_level = all(c in BYTE_OF for n in names if n is not None and n not in special for c in n)
+        self.token_bytes = [b"" if n is None or n in special else bytes_of(n, byte_level) for n in names]
         if b"".join(self.token_bytes[i] for i in self.encode(CHECK)).strip() != CHECK.strip().encode():
             raise ValueError(f"{path}: this tokenizer changes text, so bits per byte would be wrong")
 
@@ -39,10 +40,10 @@ class ForeignTokenizer:
 BYTE_OF = {c: b for b, c in enumerate(byte_alphabet())}
 
 
-def bytes_of(name: str) -> bytes:
-    """Bytes of a vocabulary entry: byte-level alphabet (GPT-2, Qwen, Llama 3) or SentencePiece (▁, <0x0A>)."""
+def bytes_of(name: str, byte_level: bool) -> bytes:
+    """Bytes of a vocabulary entry: byte-level alphabet (GPT-2, Qwen, Llama 3) or else SentencePiece (▁, <0x0A>)."""
+    if byte_level:
+        return bytes(BYTE_OF[c] for c in name)
     if name.startswith("<0x") and name.endswith(">"):
         return bytes([int(name[3:-1], 16)])
-    if all(c in BYTE_OF for c in name):
-        return bytes(BYTE_OF[c] for c in name)
     return name.replace("▁", " ").encode()

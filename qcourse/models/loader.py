@@ -18,6 +18,7 @@ from qcourse.layers.registry import get_quantization_config
 from qcourse.models.llama import LlamaConfig, LlamaForCausalLM
 from qcourse.models.tokenizer import Tokenizer
 
+HF_DEFAULTS = {"tie_word_embeddings": False, "rms_norm_eps": 1e-6}  # what an absent key means in config.json
 SHIPPED = Path(__file__).parent / "shipped"
 
 
@@ -38,9 +39,11 @@ def read_config(folder: Path) -> LlamaConfig:
     if raw.get("model_type") == "qwen2":
         raw["attention_bias"] = True
     rope = raw.get("rope_parameters") or raw.get("rope_scaling") or {}
-    if rope.get("rope_type", "default") != "default":
-        raise CheckpointError(f"{path}: rope_type {rope['rope_type']!r} is not supported, only 'default'")
+    kind = rope.get("rope_type", rope.get("type", "default"))
+    if kind != "default" or raw.get("hidden_act", "silu") != "silu":
+        raise CheckpointError(f"{path}: rope_type {kind!r}, hidden_act {raw.get('hidden_act')!r}: only 'default' and 'silu'")
     raw.setdefault("rope_theta", rope.get("rope_theta"))
+    raw = HF_DEFAULTS | {"num_key_value_heads": raw.get("num_attention_heads")} | raw
     known = {f.name for f in fields(LlamaConfig)}
     return LlamaConfig(**{k: v for k, v in raw.items() if k in known and v is not None})
 
@@ -65,6 +68,8 @@ def copy_weights(model: LlamaForCausalLM, tensors, source: Path) -> None:
     for name, tensor in tensors:
         if name == "lm_head.weight" and model.lm_head is None:
             continue  # tied: the embedding is the head
+        if name.endswith("rotary_emb.inv_freq"):
+            continue  # old files store what is computed here
         if name not in params:
             raise CheckpointError(f"{source}: tensor {name!r} has no place in this model")
         if params[name].shape != tensor.shape:

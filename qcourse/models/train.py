@@ -33,7 +33,7 @@ from qcourse.models.tokenizer import Tokenizer, train_bpe
 class TrainConfig:
     """The whole recipe. Defaults are the shipped model's."""
 
-    steps: int = 8000
+    steps: int = 5000
     batch: int = 16
     seq_len: int = 256
     lr: float = 2e-3
@@ -51,7 +51,10 @@ def tokenize(folder: Path, vocab_size: int) -> tuple[Tokenizer, dict[str, np.nda
     folder.mkdir(parents=True, exist_ok=True)
     cached = sorted(folder.glob("tokens-*.npz"))
     if cached and (folder / "tokenizer.json").exists():
-        return Tokenizer.load(folder), dict(np.load(cached[0], allow_pickle=False))
+        tokenizer = Tokenizer.load(folder)
+        if tokenizer.vocab_size != vocab_size:
+            raise ValueError(f"{folder} holds tokens of a vocabulary of {tokenizer.vocab_size}, not {vocab_size}")
+        return tokenizer, dict(np.load(cached[0], allow_pickle=False))
     texts = {split: corpus.read(split) for split in corpus.SPLITS}
     tokenizer = train_bpe(texts["train"], vocab_size)
     tokenizer.save(folder / "tokenizer.json")

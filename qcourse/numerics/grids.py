@@ -108,7 +108,7 @@ class FloatGrid:
         return torch.uint8
 
     def encode_(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """The bit pattern of the nearest value (ties to even) as floats: one integer n steps into binade e.
+        """The bit pattern of the nearest value (ties to even) as floats (a new tensor): n steps into binade e.
 
         code = ((e - e_min) << m) + n    carries into the next binade by itself, and covers subnormals
         """

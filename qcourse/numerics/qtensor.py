@@ -30,5 +30,5 @@ class QTensor:
 
     @property
     def nbytes(self) -> float:
-        """Bytes once packed: numel · bits_per_weight / 8."""
+        """Bytes in a file that packs zero points too: numel · bits_per_weight / 8."""
         return self.codes.numel() * self.bits_per_weight / 8

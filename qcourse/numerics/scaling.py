@@ -47,7 +47,7 @@ def minmax(blocks: Float[Tensor, "r g G"], grid: Grid) -> tuple[Float[Tensor, "r
     return scale, (-low / scale).round_().clamp_(grid.qmin, grid.qmax)
 
 
-def percentile(blocks: Float[Tensor, "r g G"], grid: Grid, p: float = 0.999) -> Float[Tensor, "r g 1"]:
+def percentile(blocks: Float[Tensor, "r g G"], grid: Grid, p: float = 0.99) -> Float[Tensor, "r g 1"]:
     """scale from the p-quantile of |w| (the smallest magnitude with at least p·G at or below it).
 
     Raises ValueError unless 0 < p <= 1. p = 1 is absmax. Source: Wu et al. 2020 (arXiv:2004.09602).
@@ -55,13 +55,15 @@ def percentile(blocks: Float[Tensor, "r g G"], grid: Grid, p: float = 0.999) -> 
     if not 0 < p <= 1:
         raise ValueError(f"percentile p={p}: between 0 (exclusive) and 1")
     k = max(1, -int(-p * blocks.shape[-1] // 1))
-    return positive(blocks.abs().kthvalue(k, dim=-1, keepdim=True).values.float() / grid.limit)
+    quantile = blocks.abs().kthvalue(k, dim=-1, keepdim=True).values.float()
+    quantile = torch.where(quantile == 0, block_absmax(blocks), quantile)  # nearly all zero: keep what there is
+    return positive(quantile / grid.limit)
 
 
 def mse(blocks: Float[Tensor, "r g G"], grid: Grid, steps: int = 40, lowest: float = 0.4) -> Float[Tensor, "r g 1"]:
     """The scale among `steps` shrinkings absmax·{1 … lowest}/limit with the least Σ(w - ŵ)² in each block.
 
-    Cost: `steps` rounds of quantization. Never worse than absmax, which is the first candidate. Notebook 01 §5.
+    Cost: `steps` rounds of quantization. The first candidate is absmax. Notebook 01 §5.
     """
     full = absmax(blocks, grid)
     best, best_error = full.clone(), torch.full_like(full, torch.inf)

@@ -19,7 +19,7 @@ def check_codes(codes: Tensor, num_bits: int) -> None:
         raise ValueError(f"num_bits={num_bits}: codes have 1 to 8 bits")
     if codes.dtype.is_floating_point or codes.dtype == torch.bool:
         raise TypeError(f"codes are {codes.dtype}: integers expected (quantize first)")
-    bad = (codes.int() < 0) | (codes.int() >> num_bits > 0)
+    bad = (codes.long() < 0) | (codes.long() >> num_bits > 0)
     if bad.any():
         index = tuple(torch.nonzero(bad)[0].tolist())
         raise ValueError(

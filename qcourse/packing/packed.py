@@ -34,7 +34,7 @@ class PackedWeight:
 
     @property
     def nbytes(self) -> int:
-        """Measured bytes of codes, scales and zero points as they lie in memory."""
+        """Measured bytes as they lie in memory: packed codes, scales, and zero points at a byte each."""
         return sum(t.untyped_storage().nbytes() for t in (self.data, self.scale, self.zero_point) if t is not None)
 
 

@@ -13,7 +13,7 @@ def load(folder: Path) -> list[dict]:
     captures = []
     for path in sorted(Path(folder).glob("eval-*.json")):
         capture = json.loads(path.read_text())
-        missing = {"device", "date", "versions", "command", "results"} - capture.keys()
+        missing = {"device", "date", "versions", "command", "settings", "results"} - capture.keys()
         if missing:
             raise ValueError(f"{path} is no capture: {', '.join(sorted(missing))} missing")
         captures.append(capture | {"path": path.name})

@@ -16,20 +16,23 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from qcourse.layers.registry import get_quantization_config
 from qcourse.models.generate import generate
-from qcourse.study.cost import KV_BLOCK, kv_blocks, model_bytes
-from qcourse.study.families import check_families, prepare
+from qcourse.models.llama import LlamaForCausalLM
+from qcourse.models.loader import read_config
+from qcourse.study.cost import KV_BLOCK, kv_blocks, model_bytes, projected_bytes
+from qcourse.study.families import FAMILIES, check_families, prepare
 from qcourse.study.perplexity import Score, Windows, agreement, paired_difference, perplexity, token_stream, windows
 from qcourse.study.speed import decode_speed, prefill_speed
 
-PROMPT = 'def read_config(path):\n    """'
+CALIBRATION_WINDOWS = 32
+PROMPT = 'def read_config(path):\n    """Read'
 
 
-def provenance() -> dict:
+def provenance(device: str) -> dict:
     """Where and when: device, date, versions, command. What every capture must carry."""
-    device = (
-        torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU {platform.machine()}, {os.cpu_count()} cores"
-    )
+    cpu = f"CPU {platform.machine()}, {os.cpu_count()} cores"
+    device = torch.cuda.get_device_name() if device == "cuda" else cpu
     versions = {"python": platform.python_version(), "torch": torch.__version__}
     command = shlex.join(["qcourse", *sys.argv[1:]])
     return {"device": device, "date": datetime.now(UTC).isoformat(timespec="seconds"), "versions": versions,
@@ -51,9 +54,9 @@ def measure_format(
         "bits_per_byte": score.bits_per_byte, "stderr": score.stderr, "perplexity": score.perplexity,
         "added_bits_per_byte": added.mean, "added_stderr": added.stderr, "top1_agreement": agreement(reference, score),
         "linear_bytes": size.linear, "total_bytes": size.total, "bits_per_weight": size.bits_per_weight,
-        "kv_blocks": kv_blocks(settings["budget_bytes"], size.total, model.config),
+        "kv_blocks": kv_blocks(max(settings["budget_bytes"], size.total), size.total, model.config),
         "prefill_tokens_per_second": asdict(prefill_speed(model)), "decode_tokens_per_second": asdict(decode_speed(model)),
-        "sample": tokenizer.decode(ids), "nats": score.nats.tolist(),
+        "sample": tokenizer.decode(ids), "nats": score.nats.tolist(), "measured": provenance(settings["device"]),
     }  # fmt: skip
     return result, score
 
@@ -71,6 +74,19 @@ def read_previous(out: Path | None, settings: dict) -> dict:
         raise ValueError(f"{out} exists and is not a result of `qcourse eval`: choose another --json file") from e
 
 
+def check_before_work(folder: Path, formats: list[str], device: str) -> None:
+    """Raise ValueError for an unknown format, one whose group size does not fit a layer, or a missing device."""
+    check_families(formats)
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda: torch sees no CUDA device here")
+    config = read_config(folder)
+    for name in formats:
+        spec = FAMILIES[name].config
+        if spec is not None and not FAMILIES[name].static:
+            with torch.device("meta"):  # shapes only: a layer that does not fit is named in milliseconds
+                LlamaForCausalLM(config, get_quantization_config(spec))
+
+
 def evaluate(
     folder: Path,
     formats: list[str],
@@ -78,15 +94,19 @@ def evaluate(
     out: Path | None = None,
     n: int = 64,
     seq_len: int = 256,
-    budget_bytes: float = 32e6,
+    budget_bytes: float | None = None,
     progress: bool = True,
 ) -> dict:
-    """Measure every format on every meter, bf16 first. Raises ValueError for bad input before any work is done."""
-    check_families(formats)
+    """Measure every format on every meter, bf16 first. Raises ValueError for bad input before any work is done.
+
+    `budget_bytes` (weights + KV blocks) defaults to 4 times the model in bf16; weights beyond it leave 0 blocks.
+    """
+    check_before_work(folder, formats, device)
+    budget_bytes = budget_bytes or 4 * projected_bytes(read_config(folder), 16)
     settings = {"model": str(folder), "device": device, "n": n, "seq_len": seq_len, "budget_bytes": budget_bytes,
                 "kv_block_tokens": KV_BLOCK}  # fmt: skip
     results = read_previous(out, settings)
-    text, calibration = windows(folder, n, seq_len), windows(folder, min(32, n), seq_len, "calibration")
+    text, calibration = windows(folder, n, seq_len), windows(folder, CALIBRATION_WINDOWS, 256, "calibration")
     reference = None
     for name in tqdm(dict.fromkeys(["bf16", *formats]), disable=not progress, unit="format"):
         if name in results and (name != "bf16" or set(formats) <= set(results)):
@@ -94,13 +114,13 @@ def evaluate(
         measured, score = measure_format(folder, name, text, calibration, reference, settings)
         results.setdefault(name, measured)
         reference = reference or score
-        report = {**provenance(), "settings": settings, "results": results}
+        report = {**provenance(device), "settings": settings, "results": results}
         if out is not None:
             out.parent.mkdir(parents=True, exist_ok=True)
             part = out.with_suffix(".part")
             part.write_text(json.dumps(report, indent=1))
             part.replace(out)
-    return {**provenance(), "settings": settings, "results": results}
+    return {**provenance(device), "settings": settings, "results": results}
 
 
 COLUMNS = (

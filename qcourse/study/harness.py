@@ -42,13 +42,14 @@ def adapter(model, tokenizer):
 
     class Adapter(LM):
         def loglikelihood_rolling(self, requests, disable_tqdm=False):
+            """ln p of each document."""
             return [log_likelihood(model, tokenizer, r.args[0]) for r in requests]
 
         def loglikelihood(self, requests, disable_tqdm=False):
+            """Not served."""
             raise NotImplementedError("this adapter serves perplexity tasks (loglikelihood_rolling) only")
 
-        def generate_until(self, requests, disable_tqdm=False):
-            raise NotImplementedError("this adapter serves perplexity tasks (loglikelihood_rolling) only")
+        generate_until = loglikelihood
 
     return Adapter()
 

@@ -93,15 +93,14 @@ def histogram(values: Tensor, title: str, xlabel: str, marks: Tensor | None = No
 
 
 def heat(panels: dict[str, Tensor], title: str, xlabel: str, ylabel: str) -> Figure:
-    """Matrices side by side on one colour scale: |error|, or which code lies where."""
+    """Matrices side by side, each with its own colour scale."""
     fig, axes = figure(len(panels), title, width=9, height=2.9, squeeze=False)
-    top = max(float(t.float().max()) for t in panels.values())
     for ax, (name, t) in zip(axes[0], panels.items(), strict=True):
-        image = ax.imshow(torch.as_tensor(t).float(), aspect="auto", vmin=0, vmax=top, cmap="magma", interpolation="nearest")
+        image = ax.imshow(torch.as_tensor(t).float(), aspect="auto", vmin=0, cmap="magma", interpolation="nearest")
         ax.set_title(name, weight="normal", size=10)
         ax.set(xlabel=xlabel, ylabel=ylabel if ax is axes[0][0] else "")
         ax.grid(False)
-    fig.colorbar(image, ax=list(axes[0]))
+        fig.colorbar(image, ax=ax)
     return fig
 
 

@@ -1,6 +1,6 @@
 """This machine's read bandwidth, and how long one token's matrix–vector product takes at each width.
 
-Measured, with warm-up, median and spread. The weight is rotated among copies larger than any cache, because a
+Measured, with warm-up, median and spread. The weight is rotated among copies, so that most caches miss, because a
 decode step never finds the weights in cache. Numbers differ from run to run: quote ratios.
 """
 

@@ -1,6 +1,6 @@
 """Tokens a second, honestly: warm-up, repeats, median and quartiles, prefill and decode apart."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 
@@ -23,8 +23,6 @@ class Speed:
 
     def __str__(self) -> str:
         return f"{self.median:.0f} ({self.low:.0f}–{self.high:.0f})"
-
-    asdict = asdict
 
 
 def synchronized(model, call):

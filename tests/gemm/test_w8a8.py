@@ -68,6 +68,20 @@ def test_a_transformed_model_can_be_quantized_in_memory():
         quantize_layers(b, get_quantization_config("w4a16"))
 
 
+@pytest.mark.parametrize("spec", [{"quant_method": "int8", "activation_scheme": "dynamic"}, "fp8", "w4a16", "awq"])
+def test_no_tokens_give_no_rows(spec):
+    assert layer(spec, torch.randn(16, 128))(torch.zeros(0, 128)).shape == (0, 16)
+
+
+def test_a_layer_that_does_not_fit_leaves_the_model_whole():
+    model = load_model()
+    with pytest.raises(ValueError, match="group_size=384"):
+        quantize_layers(model, get_quantization_config({"quant_method": "w4a16", "group_size": 384}))
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16} and torch.isfinite(
+        model(torch.zeros(1, 2).long())
+    ).all()
+
+
 class TestBadInput:
     def test_dtypes_and_shapes(self):
         codes = torch.zeros(2, 8, dtype=torch.int8)

@@ -15,7 +15,7 @@ def test_streaming_is_exact_under_batching(parts):
     assert torch.equal(stats.absmax, x.abs().amax(0)) and stats.tokens == 210
     torch.testing.assert_close(stats.mean_abs, x.abs().mean(0))
     torch.testing.assert_close(stats.hessian, x.double().T @ x.double())
-    assert torch.equal(stats.sample, x[:50])
+    assert torch.equal(stats.sample, x[::4][:50])
     for p in (1.0, 0.999, 0.99, 0.9):
         k = -int(-p * x.numel() // 1)
         assert stats.percentile(p) == x.abs().flatten().kthvalue(k).values

@@ -43,6 +43,13 @@ def test_the_whole_model_computes_the_same_function(stats, text, alpha, down):
     torch.testing.assert_close(model(text[:2]), before, atol=2e-4, rtol=1e-4)
 
 
+def test_the_embedding_keeps_its_16_bits(stats):
+    model = load_model()
+    smooth(model, stats, 0.5)
+    assert model.model.embed_tokens.weight.dtype == torch.bfloat16
+    assert model.model.layers[0].mlp.up_proj.weight.dtype == torch.float32
+
+
 def test_a_forgotten_fold_is_not_a_no_op(stats, text):
     model = load_model()
     before = model(text[:1])

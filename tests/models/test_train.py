@@ -10,7 +10,7 @@ from qcourse.models.loader import load_model
 from qcourse.models.tokenizer import train_bpe
 from qcourse.models.train import TrainConfig, init_weights, learning_rate, train, windows
 
-TINY = LlamaConfig(vocab_size=300, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,
+TINY = LlamaConfig(vocab_size=272, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,
                    num_key_value_heads=1, head_dim=16)  # fmt: skip
 RECIPE = TrainConfig(steps=6, batch=2, seq_len=16, warmup=2, eval_every=3, loud_channels=2)
 
@@ -19,7 +19,7 @@ RECIPE = TrainConfig(steps=6, batch=2, seq_len=16, warmup=2, eval_every=3, loud_
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     text = "def f(x):\n    return x + 1\n" * 200
-    tokenizer = train_bpe([text], 300)
+    tokenizer = train_bpe([text], 272)
     tokenizer.save(folder / "tokenizer.json")
     ids = np.array(tokenizer.encode(text, bos=True) * 20, np.uint16)
     np.savez(folder / "tokens-test.npz", train=ids, calibration=ids, held_out=ids)
@@ -78,7 +78,7 @@ def test_init_marks_the_same_channels_in_every_norm():
 
 
 def test_the_command(tmp_path, data, capsys):
-    options = "--steps 2 --batch 2 --seq-len 16 --warmup 1 --eval-every 2 --vocab-size 300 --hidden-size 32"
+    options = "--steps 2 --batch 2 --seq-len 16 --warmup 1 --eval-every 2 --vocab-size 272 --hidden-size 32"
     options += " --intermediate-size 64 --num-hidden-layers 1 --num-attention-heads 2 --num-key-value-heads 1 --head-dim 16"
     main(["train", "--out", str(tmp_path), "--data", str(data), *options.split()])
     assert '"step": 2' in capsys.readouterr().out and (tmp_path / "model.safetensors").exists()

@@ -54,6 +54,15 @@ def test_percentile_is_absmax_at_one_and_ignores_outliers_below():
         scaling.percentile(blocks, IntGrid(8), 0.0)
 
 
+def test_percentile_differs_from_absmax_in_a_group_of_128_and_survives_sparse_blocks():
+    W = torch.randn(8, 128)
+    args = QuantizationArgs(IntGrid(8), per_group(128), "percentile", FP32)
+    assert (quantize(W, args).scale < quantize(W, args.with_(scaling="absmax")).scale).all()
+    sparse = torch.zeros(1, 128)
+    sparse[0, 5] = 3.0
+    assert dequantize(quantize(sparse, args))[0, 5] == pytest.approx(3.0, rel=0.01)
+
+
 def test_percentile_of_a_whole_large_tensor():
     assert quantize(torch.randn(64, 4096), QuantizationArgs(IntGrid(8), per_tensor, "percentile")).scale.shape == (1, 1)
 

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from qcourse.cli import main
-from qcourse.models.loader import SHIPPED
+from qcourse.models.llama import LlamaConfig, LlamaForCausalLM
+from qcourse.models.loader import SHIPPED, save_model
 from qcourse.study import evaluate as module
-from qcourse.study.cost import kv_block_bytes, kv_blocks
+from qcourse.study.cost import kv_block_bytes, kv_blocks, model_bytes
 from qcourse.study.evaluate import evaluate, markdown
 from qcourse.study.families import FAMILIES, prepare
 from qcourse.study.perplexity import windows
@@ -61,6 +62,15 @@ def test_the_numbers_are_those_of_the_parts(tmp_path):
     assert r["w8a16"]["kv_blocks"] > r["bf16"]["kv_blocks"] and r["bf16"]["sample"].startswith("def read_config")
 
 
+def test_a_transformed_model_is_no_larger_than_a_rounded_one():
+    """AWQ widens what it folds; what stays in 16 bits must be in 16 bits again (norm gains excepted)."""
+    calibration = windows(SHIPPED, 6, 128, "calibration").ids
+    size = {name: model_bytes(prepare(SHIPPED, name, calibration)).total for name in ("awq", "rtn4", "int8", "int8-dynamic")}
+    assert size["awq"] == pytest.approx(size["rtn4"], rel=0.01) and size["int8"] == pytest.approx(
+        size["int8-dynamic"], rel=0.01
+    )
+
+
 def test_kv_blocks(shipped):
     c = shipped.config
     assert kv_block_bytes(c) == 16 * 2 * c.num_hidden_layers * c.num_key_value_heads * c.head_dim * 2
@@ -77,6 +87,16 @@ class TestBadInput:
             main(["eval", "--formats", "bf16,int5"])
         assert e.value.code == 2
         assert "unknown format 'int5': one of bf16, int8" in capsys.readouterr().err
+
+    def test_a_group_size_that_does_not_fit_is_named_before_any_work(self, tmp_path):
+        save_model(LlamaForCausalLM(LlamaConfig(hidden_size=96, intermediate_size=192, num_hidden_layers=1)), tmp_path)
+        with pytest.raises(ValueError, match=r"q_proj: group_size=128 does not divide K=96"):
+            evaluate(tmp_path, ["bf16", "awq"], **SMALL)
+
+    @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has one")
+    def test_a_missing_device_is_said(self):
+        with pytest.raises(ValueError, match="no CUDA device"):
+            evaluate(SHIPPED, ["bf16"], device="cuda", **SMALL)
 
     def test_a_foreign_file_is_never_overwritten(self, tmp_path):
         out = tmp_path / "notes.json"

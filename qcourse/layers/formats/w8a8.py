@@ -33,7 +33,7 @@ class W8A8LinearMethod(LinearMethodBase):
         del layer.weight
         layer.register_buffer("qweight", q.codes)
         layer.register_buffer("scale", q.scale.float())
-        static = None if self.input_scale is None else torch.full((1, 1), self.input_scale)
+        static = None if self.input_scale is None else torch.full((1, 1), self.input_scale, device=q.codes.device)
         layer.register_buffer("input_scale", static)
 
     def quantize_input(self, layer: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -47,6 +47,8 @@ class W8A8LinearMethod(LinearMethodBase):
 
     def apply(self, layer: nn.Module, x: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
         """y = (x_q @ w_q.T) · s_x · s_w + bias, in x's dtype."""
+        if x.numel() == 0:  # no tokens: nothing to find a scale of
+            return x.new_empty(*x.shape[:-1], layer.output_size)
         codes, s_x = self.quantize_input(layer, x.reshape(-1, x.shape[-1]))
         if isinstance(self.scheme.weights.grid, FloatGrid):
             y = fp8_matmul(codes, layer.qweight, s_x, layer.scale)

@@ -12,6 +12,7 @@ from qcourse.layers.formats.unquantized import UnquantizedLinearMethod
 from qcourse.layers.method import LinearMethodBase, QuantizationConfig
 from qcourse.numerics.quantize import quantize
 from qcourse.numerics.schemes import QuantizationArgs
+from qcourse.packing.layouts import whole_words
 from qcourse.packing.packed import PackedWeight, pack
 
 
@@ -25,6 +26,8 @@ class WeightOnlyLinearMethod(LinearMethodBase):
         """Register `weight` in 16 bits for loading. Raises ValueError, naming the layer, if G does not divide K."""
         try:
             self.args.granularity.blocks(torch.empty(1, input_size, device="meta"))
+            if self.layout == "awq":
+                whole_words("N", output_size, self.args.num_bits)
         except ValueError as e:
             raise ValueError(f"{layer.prefix}: {e}") from e
         layer.weight = nn.Parameter(torch.empty(output_size, input_size, dtype=dtype))

@@ -48,7 +48,7 @@ class Explorer:
         self.image = ipywidgets.Image(value=png(self.figure), format="png")
         for name, options in self.choices.items():
             slider = ipywidgets.SelectionSlider(
-                options=options, value=self.values[name], description=name, continuous_update=False
+                options=sorted(options), value=self.values[name], description=name, continuous_update=False
             )
             slider.observe(
                 lambda change, name=name: (self.values.update({name: change["new"]}), self.redraw()), names="value"

@@ -13,9 +13,9 @@ class Prediction:
         self.question, self.unit = question, unit
         self.value: float | None = None
 
-    def reveal(self, actual: float) -> str:
-        """The guess beside the measurement, and by what factor it was off. Never a score."""
-        truth = f"measured: {actual:.3g} {self.unit}".rstrip()
+    def reveal(self, actual: float, how: str = "measured") -> str:
+        """The guess beside the truth (`how`: "measured" or "computed"), and by what factor it was off. Never a score."""
+        truth = f"{how}: {actual:.3g} {self.unit}".rstrip()
         if self.value is None:
             return f"{truth}   (you made no prediction: go back, guess, and run this cell again)"
         text = f"you said: {self.value:.3g} {self.unit}".rstrip() + f"   {truth}"
