@@ -9,7 +9,6 @@ import torch
 
 from qcourse.shapes import Float, Tensor
 
-
 STRIDE = 4  # neighbouring tokens look alike: a sample of every 4th sees more of the text
 
 
@@ -49,7 +48,7 @@ class InputStats:
             product = x.double().T @ x.double()
             self.hessian = product if self.hessian is None else self.hessian + product
         rows = x[-self.tokens % STRIDE :: STRIDE].clone()  # counted over all batches, so batching changes nothing
-        self.sample = rows if self.sample is None else torch.cat((self.sample, rows))[: self.keep_rows]
+        self.sample = (rows if self.sample is None else torch.cat((self.sample, rows)))[: self.keep_rows]
         self.tokens += len(x)
 
     @property
