@@ -8,6 +8,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c const
 HOW_IT_FAILED := { echo; echo "Installation failed (see the message above). No network? qcourse needs it once, to install;"; \
 	echo "afterwards everything runs offline. Behind a mirror, set PIP_INDEX_URL. Then run the same command again."; exit 1; }
 
+# In this environment's JupyterLab: wrap long lines of code, and never ask to fetch news (the course is offline).
+LAB_SETTINGS := mkdir -p $(VENV)/share/jupyter/lab/settings && cp tools/lab_overrides.json $(VENV)/share/jupyter/lab/settings/overrides.json
+
 .DEFAULT_GOAL := help
 .PHONY: help lab test interop interop-vllm interop-harness notebooks lint bench train clean check-python
 
@@ -26,11 +29,13 @@ $(VENV)/.created: | check-python
 $(VENV)/.installed: pyproject.toml constraints.txt $(VENV)/.created
 	@echo "Installing what the notebooks need (once; a few minutes) ..."
 	@$(PIP) -e . || $(HOW_IT_FAILED)
+	@$(LAB_SETTINGS)
 	@touch $@
 
 $(VENV)/.installed-test: pyproject.toml constraints.txt $(VENV)/.created
 	@echo "Installing what the notebooks and the tests need (once; a few minutes) ..."
 	@$(PIP) -e '.[test]' || $(HOW_IT_FAILED)
+	@$(LAB_SETTINGS)
 	@touch $(VENV)/.installed $@
 
 $(VENV)/.installed-interop: $(VENV)/.installed-test

@@ -42,7 +42,7 @@ class Prediction:
         except ImportError:
             return None
         label = ipywidgets.HTML(f"<b>Predict.</b> {self.question}")
-        entry = ipywidgets.Text(placeholder="your guess", description=self.unit, layout={"width": "260px"})
+        entry = ipywidgets.Text(placeholder="your guess", description=self.unit, style={"description_width": "initial"})
         said = ipywidgets.HTML()
 
         def keep(change):
