@@ -12,7 +12,7 @@ HOW_IT_FAILED := { echo; echo "Installation failed (see the message above). No n
 LAB_SETTINGS := mkdir -p $(VENV)/share/jupyter/lab/settings && cp tools/lab_overrides.json $(VENV)/share/jupyter/lab/settings/overrides.json
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test interop interop-vllm interop-harness notebooks lint bench train clean check-python
+.PHONY: help lab test interop interop-vllm interop-harness notebooks labs lint bench train clean check-python
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -70,6 +70,9 @@ interop-harness: $(VENV)/.installed-interop ## compare with EleutherAI's lm-eval
 
 notebooks: $(VENV)/.installed-test ## re-execute the notebooks and normalise their outputs
 	$(BIN)/python -m tools.notebooks $(NOTEBOOKS)
+
+labs: $(VENV)/.installed-test ## build the labs from solutions/*.py (a changed lab is never overwritten)
+	$(BIN)/python -m tools.labs
 
 lint: $(VENV)/.installed-test ## ruff and the import contracts
 	$(BIN)/ruff check . && $(BIN)/ruff format --check qcourse tests tools benchmarks && $(BIN)/lint-imports

@@ -10,7 +10,7 @@ from qcourse.layers.linear import Linear
 
 @dataclass(frozen=True)
 class ModelBytes:
-    """Bytes of the decoder's Linear layers (`linear`) and of embeddings, norms and head (`other`); `weights` is N·K summed."""
+    """Bytes of the decoder's Linear layers (`linear`) and of embeddings, norms, head (`other`); `weights`: N·K summed."""
 
     linear: int
     other: int
