@@ -19,7 +19,7 @@ def add_train(commands) -> None:
     for config in (TrainConfig, LlamaConfig):
         group = p.add_argument_group(config.__name__)
         for f in fields(config):
-            if f.type is not bool:
+            if f.type in (int, float):
                 group.add_argument(
                     f"--{f.name.replace('_', '-')}", type=f.type, default=f.default, help=f"default {f.default}"
                 )

@@ -3,7 +3,7 @@
 Tensor names and arithmetic follow Hugging Face's `LlamaForCausalLM`, so a folder written by either is read by
 the other (logits agree to 1e-4 in fp32: tests/interop). The model never asks which format a weight has: every
 matrix is a `layers.Linear`, and a `Linear` only calls its `quant_method`.
-Does not handle: attention masks for padded batches, sliding windows, RoPE scaling, mixture of experts.
+Does not handle: attention masks for padded batches, sliding windows, YaRN, q/k norms, mixture of experts.
 Source: Touvron et al. 2023 (arXiv:2302.13971); GQA: Ainslie et al. 2023 (arXiv:2305.13245).
 """
 
@@ -34,6 +34,7 @@ class LlamaConfig:
     rope_theta: float = 10000.0
     tie_word_embeddings: bool = True
     attention_bias: bool = False
+    rope_scaling: dict | None = None  # Llama 3.1's: factor, low_freq_factor, high_freq_factor, original_max_position_…
 
 
 class RMSNorm(nn.Module):
@@ -50,10 +51,20 @@ class RMSNorm(nn.Module):
         return self.weight.to(x.dtype) * h.to(x.dtype)
 
 
+def inverse_frequencies(config: LlamaConfig) -> torch.Tensor:
+    """theta^(-2i/D) (D/2,); with Llama 3.1's scaling, slow rotations are slowed by `factor`, fast ones are left alone."""
+    inv = config.rope_theta ** (-torch.arange(0, config.head_dim, 2).float() / config.head_dim)
+    if config.rope_scaling is None:
+        return inv
+    r = config.rope_scaling
+    turns = r["original_max_position_embeddings"] * inv / (2 * torch.pi)  # rotations within the original context
+    keep = ((turns - r["low_freq_factor"]) / (r["high_freq_factor"] - r["low_freq_factor"])).clamp(0, 1)
+    return inv * (keep + (1 - keep) / r["factor"])
+
+
 def rope_tables(config: LlamaConfig, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """cos and sin (T, head_dim) of the angle position · theta^(-2i/D), each half repeated (HF convention)."""
-    inv_freq = config.rope_theta ** (-torch.arange(0, config.head_dim, 2, device=positions.device).float() / config.head_dim)
-    angle = torch.outer(positions.float(), inv_freq).repeat(1, 2)
+    angle = torch.outer(positions.float(), inverse_frequencies(config).to(positions.device)).repeat(1, 2)
     return angle.cos(), angle.sin()
 
 

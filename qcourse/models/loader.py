@@ -40,9 +40,12 @@ def read_config(folder: Path) -> LlamaConfig:
         raw["attention_bias"] = True
     rope = raw.get("rope_parameters") or raw.get("rope_scaling") or {}
     kind = rope.get("rope_type", rope.get("type", "default"))
-    if kind != "default" or raw.get("hidden_act", "silu") != "silu":
-        raise CheckpointError(f"{path}: rope_type {kind!r}, hidden_act {raw.get('hidden_act')!r}: only 'default' and 'silu'")
+    if kind not in ("default", "llama3") or raw.get("hidden_act", "silu") != "silu":
+        raise CheckpointError(
+            f"{path}: rope_type {kind!r}, hidden_act {raw.get('hidden_act')!r}: only 'default' or 'llama3', and 'silu'"
+        )
     raw.setdefault("rope_theta", rope.get("rope_theta"))
+    raw["rope_scaling"] = rope if kind == "llama3" else None
     raw = HF_DEFAULTS | {"num_key_value_heads": raw.get("num_attention_heads")} | raw
     known = {f.name for f in fields(LlamaConfig)}
     return LlamaConfig(**{k: v for k, v in raw.items() if k in known and v is not None})

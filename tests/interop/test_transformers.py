@@ -38,6 +38,18 @@ def test_a_qwen2_with_biases_and_an_untied_head(tmp_path):
         torch.testing.assert_close(load_model(tmp_path)(ids), model.float()(ids).logits, atol=1e-4, rtol=0)
 
 
+def test_llama_3_1s_rope(tmp_path):
+    rope = {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 64}  # fmt: skip
+    config = transformers.LlamaConfig(vocab_size=128, hidden_size=64, intermediate_size=128, num_hidden_layers=2,
+                                      num_attention_heads=2, num_key_value_heads=1, rope_parameters=rope)  # fmt: skip
+    model = transformers.LlamaForCausalLM(config).eval().to(torch.bfloat16)
+    model.save_pretrained(tmp_path)
+    ids = torch.randint(0, 128, (1, 120))
+    with torch.no_grad():
+        torch.testing.assert_close(load_model(tmp_path)(ids), model.float()(ids).logits, atol=1e-4, rtol=0)
+
+
 @pytest.mark.parametrize("text", ["def f(x):\n    return x[1:] + 1000\n", "naïve “quotes”\t\n\n\n  é = 3.14159", "a" * 50])
 def test_the_same_tokens(text):
     their_tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_file=str(SHIPPED / "tokenizer.json"))
