@@ -19,7 +19,7 @@ from tqdm import tqdm
 from qcourse.layers.registry import get_quantization_config
 from qcourse.models.generate import generate
 from qcourse.models.llama import LlamaForCausalLM
-from qcourse.models.loader import read_config
+from qcourse.models.loader import SHIPPED, read_config
 from qcourse.study.cost import KV_BLOCK, kv_blocks, model_bytes, projected_bytes
 from qcourse.study.families import FAMILIES, check_families, prepare
 from qcourse.study.perplexity import Score, Windows, agreement, paired_difference, perplexity, token_stream, windows
@@ -103,8 +103,14 @@ def evaluate(
     """
     check_before_work(folder, formats, device)
     budget_bytes = budget_bytes or 4 * projected_bytes(read_config(folder), 16)
-    settings = {"model": str(folder), "device": device, "n": n, "seq_len": seq_len, "budget_bytes": budget_bytes,
-                "kv_block_tokens": KV_BLOCK}  # fmt: skip
+    settings = {
+        "model": "shipped" if Path(folder) == SHIPPED else str(folder),
+        "device": device,
+        "n": n,
+        "seq_len": seq_len,
+        "budget_bytes": budget_bytes,
+        "kv_block_tokens": KV_BLOCK,
+    }
     results = read_previous(out, settings)
     text, calibration = windows(folder, n, seq_len), windows(folder, CALIBRATION_WINDOWS, 256, "calibration")
     reference = None

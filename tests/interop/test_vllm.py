@@ -11,6 +11,21 @@ from qcourse.study.perplexity import paired_difference, perplexity, windows
 from qcourse.study.vllm_engine import Score, measure
 
 
+def test_gptq_and_awq_words_are_vllms():
+    """vLLM packs (K, N) codes; ours are (N, K)."""
+    import torch
+    from vllm.model_executor.layers.quantization.utils.quant_utils import awq_pack, gptq_pack
+
+    from qcourse.packing.layouts import pack_awq, pack_gptq
+
+    codes = torch.randint(0, 16, (64, 128), dtype=torch.uint8)
+    theirs = codes.T.contiguous().int()
+    assert torch.equal(pack_gptq(codes), gptq_pack(theirs, 4, 128, 64))
+    assert torch.equal(pack_awq(codes), awq_pack(theirs, 4, 128, 64))
+    eight = torch.randint(0, 256, (64, 128), dtype=torch.uint8)
+    assert torch.equal(pack_gptq(eight, 8), gptq_pack(eight.T.contiguous().int(), 8, 128, 64))
+
+
 @pytest.fixture(scope="module")
 def text():
     return windows(SHIPPED, 8, 128)
