@@ -8,7 +8,6 @@ student is to write; in the starter it becomes `raise NotImplementedError("lab 0
 """
 
 import re
-import sys
 from pathlib import Path
 
 import nbformat
@@ -80,7 +79,7 @@ def main() -> None:
     """Build every lab of solutions/."""
     sources = sorted((ROOT / "solutions").glob("[0-9][0-9]_*.py"))
     if not sources:
-        sys.exit("no labs yet: solutions/ holds no NN_name.py")
+        print("no labs yet: solutions/ holds no NN_name.py")
     for source in sources:
         print(build(source, ROOT / "labs"))
 

@@ -26,7 +26,7 @@ def scores(text):
 
 
 def test_the_gate_the_shipped_model_is_a_language_model(scores):
-    """Below xz -9 (1.65 bits/byte) on text it never saw, on this Python's own held-out files."""
+    """Below the gate of 1.65 bits/byte on text it never saw: this Python's own held-out files."""
     assert scores["bf16"].bits_per_byte + scores["bf16"].stderr < 1.65
 
 
