@@ -19,6 +19,9 @@ NAMES = {
     "load_tokenizer": "qcourse.models.loader",
     "generate": "qcourse.models.generate",
     "perplexity": "qcourse.study.perplexity",
+    "check": "qcourse.study.checks",
+    "hint": "qcourse.study.checks",
+    "solution": "qcourse.study.checks",
 }
 __all__ = list(NAMES)
 __version__ = "0.1.0"

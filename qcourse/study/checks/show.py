@@ -1,0 +1,60 @@
+"""A Result for the eye: plain text in a terminal, a coloured card in Jupyter."""
+
+from html import escape
+
+from qcourse.study.checks.task import TASKS, Result
+
+COLORS = {"right": "#4a9a5b", "wrong": "#b8423f", "raised": "#d9822b", "not attempted": "#8a8f98"}
+
+
+def headline(result: Result) -> str:
+    """01.2 dequantize: right, 2 of 2 points."""
+    task = TASKS[result.task]
+    points = f"{round(result.score * task.points, 2):g} of {task.points} point{'s' * (task.points != 1)}"
+    return f"{task.id} {task.function}: {result.outcome}, {points}"
+
+
+def properties(result: Result) -> list[str]:
+    """One line a property; nothing for a task that has not been tried."""
+    if result.outcome == "not attempted":
+        return []
+    return [f"{'✓' if ok else '✗'} {name}" for name, ok in result.passed.items()]
+
+
+def text(result: Result) -> str:
+    """Plain text."""
+    parts = [headline(result), *(f"  {line}" for line in properties(result)), "", result.message]
+    return "\n".join(parts)
+
+
+def html(result: Result) -> str:
+    """A card with a coloured edge; everything that came from the student is escaped."""
+    color = COLORS[result.outcome]
+    tick = {"✓": COLORS["right"], "✗": COLORS["wrong"]}
+    lines = "".join(f"<div style='color:{tick[p[0]]}'>{escape(p)}</div>" for p in properties(result))
+    message = escape(result.message)
+    return (
+        f"<div style='border-left:4px solid {color};padding:4px 12px;margin:4px 0;max-width:60em'>"
+        f"<b style='color:{color}'>{escape(headline(result))}</b>"
+        f"<div style='font-size:90%;margin:2px 0'>{lines}</div>"
+        f"<div style='white-space:pre-wrap;overflow-wrap:anywhere'>{message}</div></div>"
+    )
+
+
+class Note(str):
+    """Text that displays itself as the last line of a cell: a hint, or (as code) a solution."""
+
+    code = False
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        tag = "pre" if self.code else "div"
+        return f"<{tag} style='border-left:4px solid #3b6fb6;padding:4px 12px;max-width:60em'>{escape(self)}</{tag}>"
+
+
+class Code(Note):
+    """A Note in a fixed-width font."""
+
+    code = True
