@@ -5,6 +5,6 @@ names the mistake. Each known mistake is kept as a small program that makes it; 
 theirs. Whoever grades calls the same `judge`.
 """
 
-from qcourse.study.checks.ask import check, hint, solution
+from qcourse.study.checks.ask import check, hint, solution, when_done
 
-__all__ = ["check", "hint", "solution"]
+__all__ = ["check", "hint", "solution", "when_done"]

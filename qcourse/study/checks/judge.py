@@ -122,8 +122,8 @@ def diagnose(task: Task, trials: list[Trial]) -> tuple[Mistake | None, bool]:
     """The mistake that explains the failing cases, and whether it explains everything that was seen."""
     failing = [t for t in trials if t.problem]
     ranked = []
-    for mistake in task.mistakes:
-        outcome = {id(t): explains(task, mistake, t) for t in trials}
+    for mistake, program in ((m, w) for m in task.mistakes for w in (m.wrong, *m.also)):
+        outcome = {id(t): explains(task, program, t) for t in trials}
         if all(outcome[id(t)] for t in failing):
             ranked.append((0 if all(outcome.values()) else 1, mistake))
         elif all(outcome[id(t)] for t in failing if t.prop is failing[0].prop):
@@ -132,11 +132,11 @@ def diagnose(task: Task, trials: list[Trial]) -> tuple[Mistake | None, bool]:
     return (best[1], best[0] < 2) if best else (None, False)
 
 
-def explains(task: Task, mistake: Mistake, trial: Trial) -> bool:
-    """Whether the mistake's program gives what the student's gave, and not merely what is right."""
+def explains(task: Task, program, trial: Trial) -> bool:
+    """Whether a mistake's program gives what the student's gave, and not merely what is right."""
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        made = call(mistake.wrong, trial.args, 10.0)
+        made = call(program, trial.args, 10.0)
     if agree(task, trial.args, trial.got, made) is not None:
         return False
     return trial.problem is None or problem(task, trial.prop, trial.args, trial.expected, made) is not None

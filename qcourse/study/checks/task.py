@@ -17,13 +17,14 @@ class Mistake:
     """A known wrong answer, as a small program `wrong` that gives it, and what to say to whoever gives it.
 
     `hint`: two or three sentences; names the misconception, asks the question that undoes it, never the line to write.
-    `invariant`: what it breaks.
+    `invariant`: what it breaks. `also`: other programs of the same misconception, whose outputs differ a little.
     """
 
     name: str
     wrong: Callable
     hint: str
     invariant: str
+    also: tuple[Callable, ...] = ()
 
 
 @dataclass(frozen=True)
