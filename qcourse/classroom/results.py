@@ -1,0 +1,95 @@
+"""What is kept between two runs: one small file for each graded notebook, so that kill -9 loses nothing.
+
+    OUT/.results/grading.json       marks the folder as ours; holds the hidden seed
+    OUT/.results/<key>.json         one result: written beside, flushed, then renamed; so it is there whole or not at all
+
+A result is valid for the notebook's bytes, the course's version, the seed and the limits it was made with.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+from qcourse.classroom.isolation import PACKAGE
+
+
+@cache
+def course_version() -> str:
+    """A digest of every line of the package: a changed check grades again."""
+    digest = hashlib.sha256()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def fingerprint(data: bytes, seed: int, limits: dict) -> str:
+    """What a result depends on."""
+    facts = json.dumps([hashlib.sha256(data).hexdigest(), course_version(), seed, limits], sort_keys=True)
+    return hashlib.sha256(facts.encode()).hexdigest()[:32]
+
+
+class Store:
+    """The results of one grading, under OUT."""
+
+    def __init__(self, out: Path, seed: int | None):
+        """Open or begin. Raises ValueError if OUT holds something that is not a grading, or another seed was asked for."""
+        self.out, self.folder = out, out / ".results"
+        mark = self.folder / "grading.json"
+        if out.exists() and not out.is_dir():
+            raise ValueError(f"--out {out} is a file; give a folder")
+        if out.is_dir() and any(out.iterdir()) and not mark.exists():
+            raise ValueError(
+                f"--out {out} is not empty and not a grading of ours; give a new folder: nothing is overwritten"
+            )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not mark.exists():
+            write(mark, json.dumps({"seed": secrets.randbelow(2**31) if seed is None else seed}))
+        self.seed = json.loads(mark.read_text())["seed"]
+        if seed is not None and seed != self.seed:
+            raise ValueError(f"--out {out} was begun with seed {self.seed}; keep it, or give a new folder for seed {seed}")
+
+    @contextmanager
+    def locked(self):
+        """Only one grader works in a folder. Raises ValueError if another one does."""
+        with open(self.folder / "lock", "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise ValueError(f"another `qcourse grade` is writing to {self.out}") from None
+            yield self
+
+    def path(self, student: str, lab: str) -> Path:
+        """Where a result lies; names come from students, so they are hashed."""
+        return self.folder / f"{digest(student, lab)}.json"
+
+    def get(self, student: str, lab: str, mark: str) -> dict | None:
+        """The result made from exactly this (`fingerprint`), or None."""
+        try:
+            result = json.loads(self.path(student, lab).read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+        return result if result.get("fingerprint") == mark else None
+
+    def put(self, result: dict) -> None:
+        """Keep a result."""
+        write(self.path(result["student"], result["lab"]), json.dumps(result))
+
+
+def digest(*words: str) -> str:
+    """A short name for words that no file should be named after."""
+    return hashlib.sha256("\0".join(words).encode()).hexdigest()[:24]
+
+
+def write(path: Path, text: str) -> None:
+    """Write a whole file or nothing. What cannot be UTF-8 is written as an escape."""
+    part = path.with_name(path.name + ".part")
+    with open(part, "w", encoding="utf-8", errors="backslashreplace") as f:
+        f.write(text)
+        f.flush()
+        os.fsync(f.fileno())
+    os.replace(part, path)

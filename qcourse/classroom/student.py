@@ -1,0 +1,177 @@
+"""Inside the sandbox: an IPython shell that runs the cells it is sent, then answers "call f with these arguments".
+
+Nothing here is trusted: the student's code shares this process and may rewrite all of it. What it cannot do is reach the
+judge, who sees only the answers' bytes and keeps its own clock. Requests and answers are dicts in the language of `codec`.
+"""
+
+import builtins
+import os
+import signal
+import socket
+import sys
+import traceback
+import types
+import warnings
+from contextlib import contextmanager
+from typing import Any
+
+from qcourse.classroom.codec import CodecError, decode, encode
+from qcourse.classroom.limits import Limits
+from qcourse.classroom.wire import receive, send
+
+
+class TimeLimit(BaseException):
+    """The time is over. Not an Exception, so that `except Exception` does not swallow it."""
+
+
+class Sink:
+    """stdout and stderr: counts what is written and keeps none of it."""
+
+    encoding, errors, softspace = "utf-8", "replace", 0
+
+    def __init__(self, limit: int):
+        self.written, self.limit = 0, limit
+
+    def write(self, text: str) -> int:
+        """Count."""
+        self.written += len(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing to flush."""
+
+    def isatty(self) -> bool:
+        """Not a terminal."""
+        return False
+
+
+class Recorded:
+    """What `check` gives in a graded notebook: the question is noted, the answer comes with the grade."""
+
+    def __getattr__(self, name: str) -> Any:
+        return {"outcome": "not attempted", "score": 0.0, "passed": {}, "mistake": None}.get(name, "")
+
+    def __repr__(self) -> str:
+        return "recorded; the grader runs its own checks"
+
+
+def stub_checks() -> dict[str, Any]:
+    """Put a stand-in where `qcourse.study.checks` was; returns the dict in which it notes id → function."""
+    asked: dict[str, Any] = {}
+    stub = types.ModuleType("qcourse.study.checks", "Checks are run by the grader.")
+    stub.__path__ = []
+
+    def check(task_id="", fn=None, *_args, **_kwargs):
+        asked[str(task_id)] = fn
+        return Recorded()
+
+    stub.check = check
+    stub.__getattr__ = lambda name: lambda *_args, **_kwargs: Recorded()  # hint, solution; when_done draws no figure here
+    for name in [m for m in sys.modules if m.startswith("qcourse.study.checks.")]:
+        del sys.modules[name]
+    sys.modules[stub.__name__] = stub
+    import qcourse.study
+
+    qcourse.study.checks = stub
+    return asked
+
+
+def make_shell():
+    """An IPython shell without history, colours or files."""
+    from IPython.core.interactiveshell import InteractiveShell
+    from traitlets.config import Config
+
+    class Shell(InteractiveShell):
+        def enable_gui(self, gui=None):
+            """`%matplotlib inline` and the like: there is no window to prepare."""
+
+    config = Config()
+    config.HistoryManager.enabled = False
+    config.InteractiveShell.colors = "nocolor"
+    return Shell.instance(config=config)
+
+
+@contextmanager
+def limited(seconds: float):
+    """Raise TimeLimit in this block after `seconds`, and again every 0.1 s should it be swallowed."""
+
+    def ring(_signal, _frame):
+        raise TimeLimit(f"stopped after {seconds:.3g} s")
+
+    signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.01), 0.1)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def report(error: BaseException) -> dict:
+    """An error as data: kind (the nearest built-in class), message, and the lines of the notebook that led there."""
+    kind = next((c.__name__ for c in type(error).__mro__ if c.__module__ == "builtins" or c is TimeLimit), "Exception")
+    name = type(error).__name__
+    try:
+        message = str(error)[:2000]
+    except BaseException:
+        message = "(its message could not be printed)"
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith("<ipython-input")]
+    lines = [f"cell [{f.filename.split('-')[2]}], line {f.lineno}, in {f.name}:   {f.line}" for f in frames]
+    if isinstance(error, SyntaxError):
+        lines.append(f"line {error.lineno}:   {(error.text or '').strip()[:200]}")
+    message = message if kind == name else f"{name}: {message}"
+    return {"ok": False, "kind": kind, "message": message, "traceback": "\n".join([*lines[:4], *lines[4:][-4:]])[:4000]}
+
+
+def run_cell(shell, source: str, seconds: float) -> dict:
+    """One cell, as a notebook would run it (magics, top-level await). An error is reported; the shell goes on."""
+    shell.ast_transformers[:] = []  # one cell does not rewrite the next
+    try:
+        with limited(seconds):
+            result = shell.run_cell(source, store_history=True, silent=False)
+    except BaseException as error:
+        return report(error)
+    error = result.error_before_exec or result.error_in_exec
+    return {"ok": True} if error is None else report(error)
+
+
+def answer(shell, asked: dict, request: dict) -> dict:
+    """Call a function of the notebook; also say which arguments it changed."""
+    name, args = request["function"], request["args"]
+    fn = shell.user_ns.get(name)
+    if not builtins.callable(fn):
+        fn = asked.get(request["task"])
+    if not builtins.callable(fn):
+        return {"ok": False, "kind": "Missing", "message": f"the notebook defines no function `{name}`", "traceback": ""}
+    before, value = [encode(a) for a in args], None
+    try:
+        with limited(request["seconds"]):
+            for _ in range(request["repeats"]):
+                value = fn(*args)
+        after = [encode(a) for a in args]
+        changed = {i: a for i, a in enumerate(args) if after[i] != before[i]}
+        return {"ok": True, "value": decode(encode(value)), "changed": changed}
+    except CodecError as error:
+        return {"ok": False, "kind": "TypeError", "message": f"`{name}` returned {error}", "traceback": ""}
+    except BaseException as error:
+        return report(error)
+
+
+def serve(sock: socket.socket, limits: Limits, notes: list[str]) -> None:
+    """Answer requests until the judge closes the socket; never returns."""
+    import torch
+
+    torch.set_num_threads(1)
+    warnings.simplefilter("default")
+    sink = sys.stdout = sys.stderr = sys.__stdout__ = sys.__stderr__ = Sink(limits.output_kb * 1024)
+    asked, shell = stub_checks(), make_shell()
+    send(sock, encode({"ok": True, "notes": notes}))
+    try:
+        while True:
+            request = decode(receive(sock, 1 << 30))
+            if request["do"] == "cell":
+                reply = run_cell(shell, request["source"], request["seconds"])
+            else:
+                reply = answer(shell, asked, request)
+            send(sock, encode(reply | {"written": sink.written}))
+    finally:
+        os._exit(0)

@@ -1,0 +1,131 @@
+"""Whose is which file: a folder of notebooks, a folder for each student, or the zip that Canvas or Moodle makes.
+
+    alice.ipynb · alice_01_fake_quant.ipynb · alice/01_fake_quant.ipynb · alice.zip
+    Canvas   doejane_LATE_12345_67890_01_fake_quant-1.ipynb          (name, LATE, user, submission, file, resubmission)
+    Moodle   Jane Doe_1234567_assignsubmission_file_/01_fake_quant.ipynb
+
+Nothing is unpacked to disk and no link is followed. A file that cannot be read stays in the list, with its reason.
+"""
+
+import os
+import re
+import stat
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from qcourse.classroom.archives import Member, members, read_member
+from qcourse.classroom.notebook import NotANotebook
+
+CANVAS = re.compile(r"^(?P<who>.+?)_(?P<late>LATE_)?(?P<user>\d+)_(?P<sub>\d+)_(?P<file>.+)$")
+MOODLE = re.compile(r"^(?P<who>.+?)_(?P<user>\d+)_assignsubmission_file_?(?P<file>.*)$")
+LAB_NAME = re.compile(r"(?:^|[ _-]+)\d\d_[a-z]\w*(?:[-_ ]?\(?\d+\)?)?$")
+AGAIN = re.compile(r"[-_ ]\(?(\d+)\)?\.ipynb$")
+IGNORED = {"__MACOSX", "__pycache__"}
+
+
+@dataclass(frozen=True)
+class Found:
+    """One file somebody handed in. `order`: of two for the same lab, the greater one counts."""
+
+    student: str
+    name: str  # as the student named it
+    path: Path
+    member: Member | None = None  # inside a zip
+    late: bool = False
+    order: tuple = ()
+    problem: str | None = None
+
+    def read(self, limit: int) -> bytes:
+        """Its bytes. Raises NotANotebook with a reason for what cannot, or should not, be read."""
+        if self.problem:
+            raise NotANotebook(self.problem)
+        if self.member is not None:
+            return read_member(self.path, self.member, limit)
+        try:
+            handle = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError as e:
+            raise NotANotebook("a link, not a file" if self.path.is_symlink() else f"cannot be read: {e.strerror}") from None
+        with os.fdopen(handle, "rb") as f:
+            facts = os.fstat(f.fileno())
+            if not stat.S_ISREG(facts.st_mode):
+                raise NotANotebook("not an ordinary file")
+            too_large(facts.st_size, limit)
+            return f.read(limit + 1)[:limit]
+
+
+def too_large(size: int, limit: int) -> None:
+    """Raises NotANotebook for a file above the limit."""
+    if size > limit:
+        raise NotANotebook(f"{size / 2**20:.1f} MB; at most {limit / 2**20:g} MB. Clear all outputs and hand in again")
+
+
+def collect(folder: Path, limit: int) -> list[Found]:
+    """Every file handed in, ordered by student. Raises FileNotFoundError or ValueError for a place that holds none."""
+    if not folder.exists():
+        raise FileNotFoundError(f"{folder}: no such folder or zip")
+    if folder.is_file():
+        files = list(_from_zip(folder, (), limit))
+    else:
+        files = [f for entry in sorted(os.scandir(folder), key=lambda e: e.name) for f in _walk(Path(entry.path), (), limit)]
+    if not files:
+        raise ValueError(
+            f"{folder} holds no notebooks. Expected: student.ipynb, student/NN_lab.ipynb, or Canvas's or Moodle's zip"
+        )
+    books = [f for f in files if f.problem or f.name.lower().endswith(".ipynb")]
+    handed = {f.student for f in books}
+    for student in sorted({f.student for f in files} - handed):
+        names = ", ".join(f.name for f in files if f.student == student)
+        other = next(f for f in files if f.student == student)
+        books.append(Found(student, other.name, other.path, problem=f"no notebook (.ipynb) among: {names[:200]}"))
+    return sorted(books, key=lambda f: (f.student, f.name, f.order))
+
+
+def _walk(path: Path, above: tuple[str, ...], limit: int):
+    if path.name.startswith(".") or path.name in IGNORED:
+        return
+    if path.is_dir() and not path.is_symlink():
+        for entry in sorted(os.scandir(path), key=lambda e: e.name):
+            yield from _walk(Path(entry.path), (*above, path.name), limit)
+    elif path.suffix.lower() == ".zip" and path.is_file() and not path.is_symlink():
+        yield from _from_zip(path, above, limit)
+    elif path.suffix.lower() == ".ipynb" or above:
+        yield _found((*above, path.name), path, None, path.lstat().st_mtime, path.parent.name)
+
+
+def _from_zip(path: Path, above: tuple[str, ...], limit: int):
+    try:
+        inside = members(path, limit)
+    except NotANotebook as e:
+        yield _found((*above, path.name), path, None, 0.0, path.stem, str(e))
+        return
+    for member in inside:
+        parts = PurePosixPath(member.name).parts
+        if not any(p.startswith(".") and p != ".." or p in IGNORED for p in parts):
+            yield _found((*above, *parts), path, member, member.when, path.stem, member.problem)
+
+
+def _found(parts: tuple[str, ...], path: Path, member, when: float, origin: str, problem: str | None = None) -> Found:
+    parts = tuple(p for p in map(readable, parts) if p not in ("..", "/"))
+    for part in parts:
+        if match := MOODLE.match(part) or CANVAS.match(part):
+            student, late = f"{match['who']} ({match['user']})", bool(match.groupdict().get("late"))
+            name = parts[-1] if part != parts[-1] else match["file"] or part
+            break
+    else:
+        name, late = parts[-1], False
+        stem = LAB_NAME.sub("", re.sub(r"\.(ipynb|zip)$", "", name, flags=re.I))
+        student = parts[0] if len(parts) > 1 else stem or readable(origin)
+    again = AGAIN.search(name)
+    return Found(student, name, path, member, late, (int(again[1]) if again else 0, when), problem)
+
+
+def readable(name: str) -> str:
+    """A name fit for a table: bytes that are not UTF-8, and control characters, as escapes; accents in one form.
+
+    >>> readable(b"andr\\xe9".decode("utf-8", "surrogateescape"))
+    'andr\\\\xe9'
+    """
+    text = os.fsencode(name).decode("utf-8", "backslashreplace") if any("\ud800" <= c <= "\udfff" for c in name) else name
+    text = unicodedata.normalize("NFC", text)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,0 +1,137 @@
+"""A process that has torch, numpy, matplotlib and IPython loaded, knows no checks, and does nothing but fork students.
+
+Importing torch costs seconds, forking costs milliseconds. The zygote is forked from a judge *before* the judge imports the
+checks, so that their answers are in no student's memory. The judge holds the other end of its socket; when that closes
+(the judge ended, or was killed), the zygote kills its students and ends.
+"""
+
+import gc
+import json
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+
+from qcourse.classroom.limits import Limits
+
+PRELOAD = (
+    "torch", "numpy", "matplotlib", "matplotlib.pyplot", "IPython.core.interactiveshell", "safetensors.torch", "ipywidgets",
+    "qcourse.numerics.quantize", "qcourse.packing.packed", "qcourse.gemm.reference", "qcourse.models.loader",
+    "qcourse.study.plots", "qcourse.classroom.student", "qcourse.classroom.sandbox",
+)  # fmt: skip
+
+
+class Zygote:
+    """The judge's handle: `start` forks a student, `stop` kills it and says how it ended."""
+
+    def __init__(self):
+        for name in PRELOAD:
+            import_module(name)
+        assert not [m for m in sys.modules if m.startswith("qcourse.study.checks.lab")], "checks before the zygote"
+        gc.collect()
+        gc.freeze()
+        self.socket, theirs = socket.socketpair()
+        if os.fork() == 0:
+            self.socket.close()
+            try:
+                _serve(theirs)
+            finally:
+                os._exit(0)
+        theirs.close()
+        self.isolation = self._ask({"do": "probe"})["refused"]
+
+    def _ask(self, request: dict, fds: tuple = ()) -> dict:
+        socket.send_fds(self.socket, [json.dumps(request).encode()], fds)
+        answer = self.socket.recv(65536)
+        if not answer:
+            raise ConnectionError("the zygote is gone")
+        return json.loads(answer)
+
+    def start(self, limits: Limits, hidden: list[str]) -> tuple[int, socket.socket]:
+        """A new student's process: (pid, our end of its socket)."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            pid = self._ask({"do": "start", "limits": vars(limits), "hidden": hidden}, (theirs.fileno(),))["pid"]
+        return pid, ours
+
+    def stop(self, pid: int, wait: float = 0.0) -> int:
+        """End the process and all that it started; its exit status (128 + signal if it was killed).
+
+        wait: seconds to let it end by itself first, so that the status is its own.
+        """
+        return self._ask({"do": "stop", "pid": pid, "wait": wait})["status"]
+
+
+def _serve(control: socket.socket) -> None:
+    """Fork on request until the judge is gone."""
+    from qcourse.classroom.sandbox import probe
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    root = Path(tempfile.mkdtemp(prefix="qcourse-root-"))
+    refused, students = "not probed", set()
+    try:
+        while True:
+            data, fds, _, _ = socket.recv_fds(control, 65536, 1)
+            if not data:
+                return
+            request = json.loads(data)
+            match request["do"]:
+                case "probe":
+                    refused = probe(root)
+                    answer = {"refused": refused}
+                case "start":
+                    pid = _fork(request, fds[0], None if refused else root)
+                    students.add(pid)
+                    answer = {"pid": pid}
+                case "stop":
+                    answer = {"status": _reap(request["pid"], request["wait"])}
+                    students.discard(request["pid"])
+            control.sendall(json.dumps(answer).encode())
+    finally:
+        for pid in students:
+            _reap(pid, 0)
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def _fork(request: dict, fd: int, root: Path | None) -> int:
+    """Fork a student who speaks on `fd`."""
+    from qcourse.classroom import sandbox, student
+    from qcourse.classroom.codec import encode
+    from qcourse.classroom.wire import send
+
+    if pid := os.fork():
+        os.close(fd)
+        return pid
+    try:
+        limits = Limits(**request["limits"])
+        notes = sandbox.enter(limits, root, [Path(p) for p in request["hidden"]], keep=fd)
+        student.serve(socket.socket(fileno=fd), limits, notes)
+    except BaseException as e:  # closed on failure: nothing is run half isolated
+        send(socket.socket(fileno=fd), encode({"failed": f"{type(e).__name__}: {e}"}))
+    finally:
+        os._exit(sandbox.SETUP_FAILED)
+
+
+def _reap(pid: int, wait: float) -> int:
+    """Wait up to `wait` seconds, then kill the process group; exit status as 0…255."""
+    from time import monotonic, sleep
+
+    end = monotonic() + wait
+    while True:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            break
+        if monotonic() >= end:
+            for kill in (os.killpg, os.kill):
+                with suppress(ProcessLookupError, PermissionError):
+                    kill(pid, signal.SIGKILL)
+            _, status = os.waitpid(pid, 0)
+            break
+        sleep(0.01)
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code
