@@ -14,9 +14,9 @@ from qcourse.study.checks import check, hint, solution
 
 # %% [markdown]
 # **How a lab works.** Replace `raise NotImplementedError(...)` in a task by your code, run the cell, then run the one line
-# below it. `check("03.1", your_function)` tries it on fresh random inputs and answers *not attempted*, *raised*, *wrong* (with the
-# first place that differs, and the misconception if it knows yours) or *right*. Stuck? `hint("03.1")` gives a nudge.
-# `solution("03.1")` shows ours, for afterwards: yours may look different and be just as right.
+# below it. `check("03.1", your_function)` tries it on fresh random inputs and answers *not attempted*, *raised*, *wrong*
+# (with the first place that differs, and the misconception if it knows yours) or *right*. Stuck? `hint("03.1")` gives a
+# nudge. `solution("03.1")` shows ours, for afterwards: yours may look different and be just as right.
 #
 # Tensors in, tensors out; NumPy arrays are welcome too. Never change an input in place: someone else still needs it.
 
@@ -63,8 +63,8 @@ check("03.1", channel_absmax)
 # %% [markdown]
 # ## 03.2 · One scale a token
 #
-# An activation arrives at run time, so its scale must be cheap: one pass over a row, no search. And it may differ from row to
-# row, because a factor of *m* can be taken out of `Σ_k x[m,k] w[n,k]`. Symmetric int8, 127 steps on each side:
+# An activation arrives at run time, so its scale must be cheap: one pass over a row, no search. And it may differ from row
+# to row, because a factor of *m* can be taken out of `Σ_k x[m,k] w[n,k]`. Symmetric int8, 127 steps on each side:
 #
 # $$s_m = \frac{\max_k |x_{m,k}|}{127}\qquad \hat x_{m,k} = s_m \cdot \mathrm{round}(x_{m,k} / s_m)$$
 #
@@ -186,8 +186,8 @@ check("03.4", migrate)
 #                                              └── v_proj (W₃') ──      the file has changed and the model has not
 # ```
 #
-# Find `gain'` and the `W'`, so that every reader's output stays what it was. The weights arrive in bf16; return fp32, because
-# rounding the moved weights to bf16 again would add an error of its own before quantization has even begun.
+# Find `gain'` and the `W'`, so that every reader's output stays what it was. The weights arrive in bf16; return fp32,
+# because rounding the moved weights to bf16 again would add an error of its own before quantization has even begun.
 #
 # | | |
 # |---|---|
@@ -211,7 +211,8 @@ check("03.5", fold_into_rmsnorm)
 # %% [markdown]
 # ## 03.6 · Multiply in integers
 #
-# What all this was for. The codes are int8, their products are summed in **int32**, and the scales come in once, after the sum:
+# What all this was for. The codes are int8, their products are summed in **int32**, and the scales come in once, after the
+# sum:
 #
 # $$y_{m,n} = s^x_m\; s^w_n \sum_k q^x_{m,k}\; q^w_{n,k}$$
 #
@@ -269,7 +270,7 @@ def smooth_model(model, alpha):
         weights = [reader.weight.data for reader in fold.readers]
         s = smooth_scales(channel_absmax(samples[fold.name].split(100)), weights, alpha)
         fold.writer.weight.data, moved = fold_into_rmsnorm(fold.writer.weight.data, weights, s)
-        for reader, W in zip(fold.readers, moved):
+        for reader, W in zip(fold.readers, moved, strict=True):
             reader.weight.data = W
     return model
 
@@ -283,8 +284,9 @@ except NotImplementedError as missing:
     print(f"Your model waits for one more function ({missing}).")
 
 # %% [markdown]
-# If that number is tiny, nothing was lost by moving. Was anything gained? Take the loudest input of the model, the first layer's
-# attention, and quantize both sides to int8. (Your per-*token* function serves for the weights too: a row of W is an output channel.)
+# If that number is tiny, nothing was lost by moving. Was anything gained? Take the loudest input of the model, the first
+# layer's attention, and quantize both sides to int8. (Your per-*token* function serves for the weights too: a row of W is
+# an output channel.)
 
 
 # %%
@@ -322,6 +324,9 @@ except NotImplementedError as missing:
 picture
 
 # %% [markdown]
+# At α = 0.5 the second and the fourth panel are the same picture: both sides have become equally loud, the geometric mean of
+# what they were. That is what the formula was made for.
+#
 # And the last step, in real integers, must give what the simulation promised:
 
 # %%
