@@ -85,7 +85,7 @@ PERPLEXITY = Task(
         Property("one chunk", lambda g: [text(g, [3], 4), text(g, [12])]),
         Property("chunks of different lengths", lambda g: [text(g, [4, 1], 4), text(g, [7, 7, 2])], 2),
         Property("large logits", lambda g: [text(g, [5, 3], 5, 80.0)]),
-        Property("bf16 logits", lambda g: [text(g, [9, 4], 6, dtype=torch.bfloat16)]),
+        Property("bf16 logits", lambda g: [text(g, [T, 4], 6, dtype=torch.bfloat16) for T in range(7, 14)]),
     ),
     mistakes=(
         Mistake(
