@@ -282,7 +282,9 @@ def picture():
         curves["int8"].append(relative_error(W, *quantize_per_channel(W)))
         curves["int4, absmax"].append(int4_error(W, mse_scale(W, 4, [1.0])))
         curves["int4, your range"].append(int4_error(W, mse_scale(W, 4, fractions)))
-    title = "Four bits less: an error 18 times larger, and your range wins some of it back"
+    total = {name: sum(curve) for name, curve in curves.items()}
+    worse, back = total["int4, absmax"] / total["int8"], 1 - total["int4, your range"] / total["int4, absmax"]
+    title = f"Four bits less: {worse:.0f} times the error, and your range wins {back:.0%} of it back"
     return plots.lines(list(matrices), curves, title, "matrix of layer 1", "relative error of W", logy=True)
 
 

@@ -26,8 +26,8 @@ def scales(zero: Tensor, scale: Tensor, other: Tensor) -> str | None:
     return difference(free_zeros(zero, scale, other), other, rtol=SCALE_RTOL, where="scale")
 
 
-def codes(x: Tensor, got: Tensor, other: Tensor, where: str = "codes") -> str | None:
-    """How two sets of codes differ, where x = w/s (+ z) is not a tie between the two."""
-    x = x.double()
-    tie = ((x - x.floor() - 0.5).abs() < TIE) & ((got.double() - other.double()).abs() == 1)
-    return difference(torch.where(tie, other, got), other, where=where)
+def codes(x: Tensor, got: Tensor, other: Tensor, grid: tuple[int, int] = (-128, 255)) -> str | None:
+    """How two sets of codes differ, where x = w/s (+ z) is not a tie between two codes of the grid (lowest, highest)."""
+    x, legal = x.double(), (got >= grid[0]) & (got <= grid[1])
+    tie = ((x - x.floor() - 0.5).abs() < TIE) & ((got.double() - other.double()).abs() == 1) & legal
+    return difference(torch.where(tie, other, got), other, where="codes")
