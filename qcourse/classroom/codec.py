@@ -137,4 +137,4 @@ def _unpack_array(kind: str, dtype: str, shape: list, offset: int, blob: memoryv
     raw = (raw != 0).astype(np.uint8) if dtype == "bool" else raw.copy()
     if kind == "ndarray":
         return raw.view(known[dtype]).reshape(shape)
-    return torch.from_numpy(raw).view(known[dtype]).reshape(shape)
+    return torch.from_numpy(raw).view(known[dtype]).reshape(shape) if size else torch.empty(shape, dtype=known[dtype])

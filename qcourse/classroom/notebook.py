@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
-ASKED = re.compile(r"""\bcheck\(\s*["'](\d\d)\.\d+["']""")
+ASKED = re.compile(r"""\b(?:check|hint|solution)\(\s*["'](\d\d)\.\d+["']""")
 NAMED = re.compile(r"(?:^|[^0-9])(\d\d)_[a-z]")
 
 

@@ -153,7 +153,8 @@ class Proxy:
         self.left -= spent
         if reply.get("ok") is not True:
             error = RemoteError(*(str(reply.get(k, ""))[:4000] for k in ("kind", "message", "traceback")))
-            self.over = error if error.kind in ("TimeLimit", "Missing") else None
+            if error.kind in ("TimeLimit", "Missing", "MemoryError") or "can't allocate memory" in error.message:
+                self.over = error  # trying again would only take as long
             raise error
         if isinstance(reply.get("changed"), dict):
             for index, value in reply["changed"].items():

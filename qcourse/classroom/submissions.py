@@ -88,34 +88,42 @@ def _walk(path: Path, above: tuple[str, ...], limit: int):
         for entry in sorted(os.scandir(path), key=lambda e: e.name):
             yield from _walk(Path(entry.path), (*above, path.name), limit)
     elif path.suffix.lower() == ".zip" and path.is_file() and not path.is_symlink():
-        yield from _from_zip(path, above, limit)
+        yield from _from_zip(path, (*above, path.name), limit)
     elif path.suffix.lower() == ".ipynb" or above:
-        yield _found((*above, path.name), path, None, path.lstat().st_mtime, path.parent.name)
+        yield _found((*above, path.name), path, None, path.lstat().st_mtime)
 
 
 def _from_zip(path: Path, above: tuple[str, ...], limit: int):
+    """Everything in an archive; it is `above[0]`'s, or with no `above` the whole class's."""
     try:
         inside = members(path, limit)
     except NotANotebook as e:
-        yield _found((*above, path.name), path, None, 0.0, path.stem, str(e))
+        yield _found(above or (path.name,), path, None, 0.0, str(e))
         return
-    for member in inside:
-        parts = PurePosixPath(member.name).parts
-        if not any(p.startswith(".") and p != ".." or p in IGNORED for p in parts):
-            yield _found((*above, *parts), path, member, member.when, path.stem, member.problem)
+    listed = [(m, PurePosixPath(m.name).parts) for m in inside]
+    listed = [(m, parts) for m, parts in listed if not any(p.startswith(".") and p != ".." or p in IGNORED for p in parts)]
+    tops = {parts[0] for _, parts in listed}
+    wrapped = not above and len(tops) == 1 and len({p[1] for _, p in listed if len(p) > 2 or not _is_lab(p[-1])}) > 1
+    for member, parts in listed:
+        yield _found((*above, *(parts[1:] if wrapped else parts)), path, member, member.when, member.problem)
 
 
-def _found(parts: tuple[str, ...], path: Path, member, when: float, origin: str, problem: str | None = None) -> Found:
-    parts = tuple(p for p in map(readable, parts) if p not in ("..", "/"))
-    for part in parts:
-        if match := MOODLE.match(part) or CANVAS.match(part):
-            student, late = f"{match['who']} ({match['user']})", bool(match.groupdict().get("late"))
-            name = parts[-1] if part != parts[-1] else match["file"] or part
-            break
+def _is_lab(name: str) -> bool:
+    return not LAB_NAME.sub("", re.sub(r"\.ipynb$", "", name, flags=re.I))
+
+
+def _found(parts: tuple[str, ...], path: Path, member, when: float, problem: str | None = None) -> Found:
+    """Whose it is, says the outermost name alone: what a student calls things inside does not make them somebody else."""
+    parts = tuple(p for p in map(readable, parts) if p not in ("..", "/")) or ("unnamed",)
+    top, name, late = parts[0], parts[-1], False
+    if match := MOODLE.match(top) or CANVAS.match(top):
+        student, late = f"{match['who']} ({match['user']})", bool(match.groupdict().get("late"))
+        name = match["file"] or name if len(parts) == 1 else name
+    elif len(parts) > 1 and not top.lower().endswith(".zip"):
+        student = top
     else:
-        name, late = parts[-1], False
-        stem = LAB_NAME.sub("", re.sub(r"\.(ipynb|zip)$", "", name, flags=re.I))
-        student = parts[0] if len(parts) > 1 else stem or readable(origin)
+        stem = re.sub(r"\.(ipynb|zip)$", "", top, flags=re.I)
+        student = LAB_NAME.sub("", stem) or stem
     again = AGAIN.search(name)
     return Found(student, name, path, member, late, (int(again[1]) if again else 0, when), problem)
 

@@ -64,6 +64,7 @@ def judge_task(remote, task, seed: int) -> dict:
     if proxy.over is not None and proxy.over.kind == "Missing":
         message = f"{proxy.over.message}. Was its cell deleted, or did it fail before the definition?"
         result |= {"outcome": "not attempted", "score": 0.0, "message": message}
+    result["message"] = result["message"].replace(f"within {patient.seconds:g} s", f"within {budget:g} s")
     kept = {k: result[k] for k in ("outcome", "passed", "score", "mistake", "message")}
     kept["message"] = re.sub(r"\s*\(seed \d+\)\s*$", "", kept["message"])  # hidden stays hidden, for whoever hands in later
     return {"id": task.id, "title": task.title, "points": task.points, "seconds": round(time.monotonic() - began, 2)} | kept

@@ -1,0 +1,173 @@
+"""Submissions that a grader must survive: broken ones, hostile ones, and harmless ones that look odd.
+
+`CASES[name] = (bytes of the notebook, lost)`: `lost` are the tasks that cost points; everything else must be full marks.
+`{home}` etc. are filled in by the test: paths that a spy tries to reach, a port that it tries to call.
+"""
+
+import json
+
+from conftest import add, solved, starter, text
+
+ALL = {f"01.{n}" for n in range(1, 7)}
+NAMES = ("quantize_per_channel", "dequantize", "quant_linear", "memory_bytes", "quantize_asymmetric", "mse_scale")
+
+
+def with_cell(code, first=True):
+    return text(add(solved(), code, first))
+
+
+def with_function(body, name="dequantize"):
+    """The solved lab with one function replaced (at the end: the last definition counts)."""
+    return text(add(solved(), f"def {name}(codes, scale):\n    " + body.replace("\n", "\n    ")))
+
+
+def without(predicate):
+    book = solved()
+    book.cells = [c for c in book.cells if c.cell_type != "code" or not predicate(c.source)]
+    return text(book)
+
+
+def python2():
+    cell = {"cell_type": "code", "collapsed": False, "language": "python", "metadata": {}, "outputs": []}
+    cells = [cell | {"input": [c.source]} for c in solved().cells if c.cell_type == "code"]
+    cells.insert(0, cell | {"input": ["print 'hello'\n"]})
+    kernel = {"kernelspec": {"display_name": "Python 2", "language": "python", "name": "python2"}, "name": "lab"}
+    return json.dumps({"metadata": kernel, "nbformat": 3, "nbformat_minor": 0, "worksheets": [{"cells": cells}]}).encode()
+
+
+def edited(old, new):
+    book = solved()
+    for cell in book.cells:
+        cell.source = cell.source.replace(old, new)
+    return text(book)
+
+
+def twice():
+    book = solved()
+    book.cells += [c for c in solved().cells if c.cell_type == "code"]
+    for i, cell in enumerate(book.cells):
+        cell.id = f"d{i:03d}"
+        cell.metadata["nbgrader"] = {"grade_id": cell.source[:20]}
+    return text(book)
+
+
+def cheat(code):
+    """Nothing solved, but something done so that it should look solved."""
+    return text(add(starter(), code, first=True))
+
+
+EQUAL = """
+class Everything:
+    def __eq__(self, other): return True
+    def __ne__(self, other): return False
+    def __lt__(self, other): return True
+    __gt__ = __le__ = __ge__ = __lt__
+    def __getattr__(self, name): return lambda *a, **k: self
+    def __bool__(self): return True
+    def tolist(self): return self
+    def __iter__(self): return iter(())
+    def __float__(self): return 0.0
+    def __index__(self): return 0
+    def __len__(self): return 1
+""" + "".join(f"\ndef {name}(*args, **kwargs): return Everything()" for name in NAMES)
+
+PATCHED = """
+import sys, types, builtins, torch, numpy, qcourse
+from qcourse.study import checks
+def right(*args, **kwargs): return types.SimpleNamespace(score=1.0, outcome="right", passed={}, mistake=None, message="")
+check = checks.check = checks.judge = right
+sys.modules["qcourse.study.checks.judge"] = types.SimpleNamespace(judge=right)
+sys.modules["qcourse.study.checks.compare"] = types.SimpleNamespace(difference=lambda *a, **k: None)
+torch.allclose = torch.equal = numpy.allclose = lambda *a, **k: True
+torch.Tensor.__eq__ = lambda self, other: torch.ones(1, dtype=torch.bool)
+builtins.isinstance = lambda *a: True
+import qcourse.classroom.student as student, qcourse.classroom.codec as codec
+student.report = student.answer = lambda *a, **k: {"ok": True, "value": 1.0, "changed": {}}
+"""
+
+TALKS = """
+import gc, socket
+lines = [o for o in gc.get_objects() if isinstance(o, socket.socket)]
+for line in lines:
+    line.sendall((16).to_bytes(8, "little") + b"\\xff" * 16)
+    line.sendall((1 << 60).to_bytes(8, "little"))
+"""
+
+SPY = """
+import gc, os, signal, socket, subprocess, sys, types
+from pathlib import Path
+seen = []
+for place in {places}:
+    for way in (os.listdir, lambda p: open(p, "rb").read(1), lambda p: open(Path(p) / "owned", "w"), lambda p: os.remove(p)):
+        try:
+            seen.append((place, str(way(place))))
+        except (OSError, ValueError):
+            pass
+for relative in ("../grades.csv", "../../grades.csv", "../out/grades.csv", "grades.csv", "../.results/grading.json"):
+    try:
+        Path(relative).write_text("student,total\\nspy,100")
+    except OSError:
+        pass
+for family, address in ((socket.AF_INET, ("127.0.0.1", {port})), (socket.AF_INET, ("1.1.1.1", 53))):
+    try:
+        socket.socket(family).connect(address); seen.append(address)
+    except OSError:
+        pass
+for pid in (os.getppid(), {pid}, 1):
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except OSError:
+        pass
+seen += [m.__name__ for m in gc.get_objects() if isinstance(m, types.ModuleType) and ".checks.lab" in m.__name__]
+seen += [name for name in os.environ if "SECRET" in name]
+seen += ["a secret of the environment"] * (b"SECRET" in open("/proc/self/environ", "rb").read())
+try:
+    import qcourse.study.checks.lab01; seen.append("the checks")
+except ImportError:
+    pass
+assert not seen, seen
+"""
+
+CASES = {
+    "good": (text(solved()), set()),
+    "warns": (with_cell("import warnings, sys\nwarnings.warn('odd')\nprint('careful', file=sys.stderr)"), set()),
+    "magics": (with_cell("%matplotlib inline\nimport matplotlib.pyplot as plt\nplt.plot([1, 2]); plt.show()\n!true"), set()),
+    "loops": (with_function("while True:\n    pass"), {"01.2"}),
+    "loops in a cell": (with_cell("while True:\n    pass"), set()),
+    "loops and swallows": (with_function(
+        "import signal\nsignal.setitimer(signal.ITIMER_REAL, 0)\nwhile True:\n    try:\n        while True: pass\n"
+        "    except BaseException: pass"), {"01.2"}),
+    "exits": (with_function("import os\nos._exit(0)"), {"01.2"}),
+    "exits in a cell": (with_cell("import os\nos._exit(0)"), set()),
+    "sys.exit in a cell": (with_cell("import sys\nsys.exit(0)"), set()),
+    "crashes": (with_function("import ctypes\nctypes.string_at(0)"), {"01.2"}),
+    "kills itself": (with_function("import os\nos.kill(os.getpid(), 9)"), {"01.2"}),
+    "memory bomb": (with_function("hoard = []\nwhile True:\n    hoard.append(bytearray(1 << 26))"), {"01.2"}),
+    "bomb of shared pages": (with_function(
+        "import mmap\nhoard = []\nwhile True:\n    hoard.append(mmap.mmap(-1, 1 << 26))\n"
+        "    hoard[-1].write(b'x' * (1 << 26))"), {"01.2"}),
+    "fork bomb": (with_cell("import os\nfor _ in range(8):\n    os.fork()", first=False), set()),
+    "fills the disk": (with_cell("with open('big', 'wb') as f:\n    while True: f.write(b'x' * (1 << 20))"), set()),
+    "floods": (with_cell("import os\nfor _ in range(20000): print('x' * 100)\nos.write(1, b'y' * (1 << 22))"), set()),
+    "huge answer": (with_function("import torch\nreturn torch.zeros(1 << 23)"), {"01.2"}),
+    "huge message": (with_function("raise ValueError('x' * (1 << 26))"), {"01.2"}),
+    "message that raises": (with_function("class Bad(Exception):\n    def __str__(self): raise self\nraise Bad"), {"01.2"}),
+    "talks out of turn": (with_cell(TALKS), set()),
+    "deleted function": (without(lambda s: s.startswith("def dequantize")), {"01.2"}),
+    "deleted checks": (without(lambda s: s.startswith("check(")), set()),
+    "duplicated cells": (twice(), set()),
+    "syntax error": (edited("def dequantize(codes, scale):", "def dequantize(codes, scale)"), {"01.2"}),
+    "changes its input": (with_function("right = codes.float() * scale\ncodes *= 0\nreturn right"), {"01.2"}),
+    "thread that stays": (with_cell(
+        "import threading, time\ndef work():\n    while True: time.sleep(0.01)\n"
+        "threading.Thread(target=work).start()"), set()),
+    "empties later cells": (with_cell(
+        "import ast\nclass Empty(ast.NodeTransformer):\n    def visit_Module(self, node): return ast.Module([], [])\n"
+        "get_ipython().ast_transformers.append(Empty())"), set()),
+    "equal to everything": (cheat(EQUAL), ALL),
+    "equal, defined last": (text(add(starter(), EQUAL)), ALL),
+    "patches the judge": (cheat(PATCHED), ALL),
+    "knows the example": (with_function("import torch\nreturn torch.tensor([[-2.54, 0.5, 1.0]])"), {"01.2"}),
+    "starter": (text(starter()), ALL),
+    "python 2": (python2(), set()),
+}  # fmt: skip
