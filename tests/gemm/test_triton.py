@@ -1,0 +1,73 @@
+"""The Triton kernels in Triton's interpreter, on the CPU: the cases, bounds and refusals of triton_cases.py.
+
+One subprocess runs them all (seconds), for the interpreter must be chosen before triton is first imported.
+"""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton has wheels for Linux only")
+
+
+@pytest.fixture(scope="module")
+def outcomes():
+    """{case: {"ratio"} or {"error"}} of one run in the interpreter."""
+    environment = {**os.environ, "TRITON_INTERPRET": "1"}
+    command = [sys.executable, "-W", "error", HERE / "triton_cases.py"]
+    run = subprocess.run(command, env=environment, cwd=HERE.parent.parent, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    return {line["case"]: line for line in map(json.loads, run.stdout.splitlines())}
+
+
+def test_every_regime_width_and_dtype_is_among_the_cases(outcomes):
+    for words in (
+        "w4 decode",
+        "w4 batch",
+        "w4 prefill",
+        "w8 decode",
+        "int8 decode",
+        "int8 prefill",
+        "fp8 decode",
+        "K split",
+    ):
+        assert any(words in case for case in outcomes)
+
+
+def test_products_stay_within_their_bounds(outcomes):
+    wrong = {case: o["ratio"] for case, o in outcomes.items() if "ratio" in o and not o["ratio"] <= 1}
+    assert not wrong
+
+
+def test_the_bounds_notice_a_zero_point_off_by_one_and_swapped_groups(outcomes):
+    assert outcomes["mistakes are seen"]["ratio"] < 0.1  # at least ten times beyond the bound
+
+
+def test_what_is_not_understood_is_refused_with_a_reason(outcomes):
+    refusals = {words: o["error"] for words, o in outcomes.items() if "error" in o}
+    assert len(refusals) >= 14
+    for words, error in refusals.items():
+        assert error.startswith(words), error
+
+
+def test_without_cuda_and_interpreter_the_doors_say_what_to_do():
+    code = """
+import torch
+from qcourse.gemm.mismatch import KernelMismatch
+from qcourse.gemm.triton_w8a8 import fp8_w8a8_matmul, int8_w8a8_matmul
+codes, one = torch.zeros(2, 32, dtype=torch.int8), torch.ones(1, 1)
+for door, c in ((int8_w8a8_matmul, codes), (fp8_w8a8_matmul, codes.view(torch.uint8))):
+    try:
+        door(c, c, one, one)
+    except KernelMismatch as e:
+        print(e)
+"""
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert run.stdout.count("set TRITON_INTERPRET=1") == 2, run.stderr
