@@ -2,12 +2,13 @@
 
 import base64
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from qcourse.classroom.limits import Limits
 from qcourse.classroom.notebook import NotANotebook, parse
-from qcourse.classroom.pool import lab_table, run_local
+from qcourse.classroom.pool import Judge, lab_table, run_local
 from qcourse.classroom.report import write_report
 from qcourse.classroom.results import Store, course_version, fingerprint
 from qcourse.classroom.scheduler import run_dask
@@ -49,15 +50,15 @@ def grade(
         raise ValueError(f"--out {out} lies inside {submissions}: its pages would be taken for submissions")
     files = collect(submissions, int(limits.notebook_mb * MB))
     store = Store(out, seed)
-    with store.locked():
-        labs = lab_table()
+    with store.locked(), closing(Judge()) as judge:
+        labs = lab_table(judge)
         units = plan(files, labs, store.seed, limits)
         results = {u: refusal(u, labs, store.seed) for u in units if u.reason is not None}
         runnable = [u for u in units if u.reason is None]
         results |= {u: r for u in runnable if (r := store.get(u.student, u.lab, u.mark)) is not None}
         todo = [u for u in runnable if u not in results]
         job = job_maker(store, limits, [submissions, out])
-        for unit, answer in counted(run(todo, job, workers, scheduler), len(results), len(units), progress):
+        for unit, answer in counted(run(todo, job, workers, scheduler, judge), len(results), len(units), progress):
             results[unit] = complete(unit, answer, labs, store)
         ordered = [results[u] for u in units]
         write_report(out, ordered, labs)
@@ -113,13 +114,13 @@ def job_maker(store: Store, limits: Limits, hidden: list[Path]) -> Callable[[Uni
     return job_of
 
 
-def run(todo: list[Unit], job_of: Callable, workers: int | None, scheduler: str | None):
+def run(todo: list[Unit], job_of: Callable, workers: int | None, scheduler: str | None, judge: Judge):
     """(unit, answer) pairs from this machine's cores, or from a dask cluster."""
     if not todo:
         return iter(())
     if scheduler is not None:
         return run_dask(todo, job_of, scheduler, course_version())
-    return run_local(todo, job_of, workers)
+    return run_local(todo, job_of, workers, judge)
 
 
 def counted(pairs, done: int, total: int, progress: bool):

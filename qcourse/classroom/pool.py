@@ -77,23 +77,27 @@ def grade_job(judge: Judge, job: dict) -> dict:
     return {"failed": why}
 
 
-def lab_table() -> dict[str, list[dict]]:
+def lab_table(judge: Judge) -> dict[str, list[dict]]:
     """Every lab's tasks (id, title, points), asked of a judge: this process stays free of torch."""
-    judge = Judge()
-    try:
-        return judge.ask({"do": "labs"}, 300.0)
-    finally:
-        judge.close()
+    return judge.ask({"do": "labs"}, 300.0)
 
 
-def run_local(keys: list, job_of: Callable[[object], dict], workers: int | None) -> Iterator[tuple[object, dict]]:
-    """(key, result) as they are finished. job_of(key) is called when a judge is free: few notebooks are in memory."""
-    mine, judges = threading.local(), []
+def run_local(
+    keys: list, job_of: Callable[[object], dict], workers: int | None, first: Judge
+) -> Iterator[tuple[object, dict]]:
+    """(key, result) as they are finished. job_of(key) is called when a judge is free: few notebooks are in memory.
+
+    `first` is a judge that is running already; it is closed with the others.
+    """
+    mine, spare, judges = threading.local(), [first], [first]
 
     def work(key):
         if not hasattr(mine, "judge"):
-            mine.judge = Judge()
-            judges.append(mine.judge)
+            try:
+                mine.judge = spare.pop()
+            except IndexError:
+                mine.judge = Judge()
+                judges.append(mine.judge)
         return grade_job(mine.judge, job_of(key))
 
     pool = ThreadPoolExecutor(min(workers or os.cpu_count() or 1, len(keys)))

@@ -3,7 +3,6 @@
 import os
 import platform
 import resource
-import shutil
 import signal
 import sys
 import tempfile
@@ -40,25 +39,26 @@ def probe(root: Path) -> str | None:
     return None if said == "ok" else said or "the kernel ended the attempt"
 
 
-def enter(limits: Limits, root: Path | None, hidden: list[Path], keep: int) -> list[str]:
-    """Turn this fresh fork into a student's process; returns notes on what is not in force.
+def enter(limits: Limits, root: Path | None, home: str, hidden: list[Path], keep: int) -> list[str]:
+    """Turn this fresh fork into a student's process; returns notes on what is in force.
 
-    root: where to mount the small file system; None where namespaces are refused. keep: the one file descriptor that stays.
+    root: where to mount the small file system; None where namespaces are refused. home: the working directory, made here
+    inside such a root, else there already. keep: the one file descriptor that stays.
     """
     os.setsid()
     _close_all_but(keep)
-    home = "/tmp/home"
     if root is not None:
         notes = [FULL, *_into_namespaces(limits, root, hidden)]
         os.mkdir(home, 0o700)
     else:
-        notes, home = [BARE], tempfile.mkdtemp(prefix="qcourse-student-")
-        _watch_over(home, [*isolation.SECRETS, *hidden])
+        notes = [BARE]
     os.chdir(home)
     os.environ.clear()
     os.environ.update(ENVIRONMENT, HOME=home, TMPDIR=home, IPYTHONDIR=f"{home}/.ipython", MPLCONFIGDIR=f"{home}/.matplotlib")
     tempfile.tempdir = None
     _limit(limits, alone=root is not None)
+    if root is None:
+        _watch_over(home, [*isolation.SECRETS, *hidden])
     return notes
 
 
@@ -158,8 +158,3 @@ def obituary(code: int) -> str:
     if code == SETUP_FAILED:
         return "could not be isolated, and was not run"
     return named.get(code - 128, f"ended itself with exit code {code}" if code < 128 else f"died of signal {code - 128}")
-
-
-def remove(home: str) -> None:
-    """Remove a temporary home left by a killed process (only where there are no namespaces)."""
-    shutil.rmtree(home, ignore_errors=True)

@@ -23,12 +23,24 @@ def grade_here(job: dict, course: str) -> dict:
     return grade_job(_mine.judge, job)
 
 
+def connect(address: str, seconds: float = 10.0):
+    """A client of the scheduler. Raises ValueError naming the address when nobody answers there."""
+    from distributed import Client
+
+    try:
+        return Client(address, timeout=seconds)
+    except (OSError, ValueError) as e:
+        raise ValueError(
+            f"no dask scheduler answers at {address} ({type(e).__name__}: {e}); start one: dask scheduler"
+        ) from None
+
+
 def run_dask(keys: list, job_of: Callable[[object], dict], address: str, course: str) -> Iterator[tuple[object, dict]]:
     """(key, result) as they are finished; a few jobs for each thread are under way at a time."""
-    from distributed import Client, as_completed
+    from distributed import as_completed
 
     waiting = list(reversed(keys))
-    with Client(address, timeout="30s") as client:
+    with connect(address) as client:
         threads = sum(client.nthreads().values()) or 1
         under_way = {}
 

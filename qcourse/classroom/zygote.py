@@ -73,7 +73,7 @@ def _serve(control: socket.socket) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     root = Path(tempfile.mkdtemp(prefix="qcourse-root-"))
-    refused, students = "not probed", set()
+    refused, homes = "not probed", {}
     try:
         while True:
             data, fds, _, _ = socket.recv_fds(control, 65536, 1)
@@ -85,20 +85,28 @@ def _serve(control: socket.socket) -> None:
                     refused = probe(root)
                     answer = {"refused": refused}
                 case "start":
-                    pid = _fork(request, fds[0], None if refused else root)
-                    students.add(pid)
+                    home = tempfile.mkdtemp(prefix="qcourse-student-") if refused else "/tmp/home"
+                    pid = _fork(request, fds[0], None if refused else root, home)
+                    homes[pid] = home
                     answer = {"pid": pid}
                 case "stop":
                     answer = {"status": _reap(request["pid"], request["wait"])}
-                    students.discard(request["pid"])
+                    _tidy(homes.pop(request["pid"]), refused)
             control.sendall(json.dumps(answer).encode())
     finally:
-        for pid in students:
+        for pid, home in homes.items():
             _reap(pid, 0)
+            _tidy(home, refused)
         shutil.rmtree(root, ignore_errors=True)
 
 
-def _fork(request: dict, fd: int, root: Path | None) -> int:
+def _tidy(home: str, refused: str | None) -> None:
+    """Remove a home that was made on disk; in namespaces it was memory, and went with the process."""
+    if refused:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _fork(request: dict, fd: int, root: Path | None, home: str) -> int:
     """Fork a student who speaks on `fd`."""
     from qcourse.classroom import sandbox, student
     from qcourse.classroom.codec import encode
@@ -109,7 +117,7 @@ def _fork(request: dict, fd: int, root: Path | None) -> int:
         return pid
     try:
         limits = Limits(**request["limits"])
-        notes = sandbox.enter(limits, root, [Path(p) for p in request["hidden"]], keep=fd)
+        notes = sandbox.enter(limits, root, home, [Path(p) for p in request["hidden"]], keep=fd)
         student.serve(socket.socket(fileno=fd), limits, notes)
     except BaseException as e:  # closed on failure: nothing is run half isolated
         send(socket.socket(fileno=fd), encode({"failed": f"{type(e).__name__}: {e}"}))
