@@ -268,10 +268,12 @@ fractions = [1.0 - 0.025 * i for i in range(25)]
 
 
 def relative_error(W, codes, scale):
-    return ((dequantize(codes, scale) - W).norm() / W.norm()).item()
+    W_hat = dequantize(torch.as_tensor(codes), torch.as_tensor(scale))
+    return ((torch.as_tensor(W_hat) - W).norm() / W.norm()).item()
 
 
 def int4_error(W, scale):
+    scale = torch.as_tensor(scale)
     return relative_error(W, torch.round(W / scale).clamp(-7, 7).to(torch.int8), scale)
 
 
@@ -305,7 +307,8 @@ def proof():
     mine, stored, before = qcourse.load_model(), 0, 0
     for m in (m for m in mine.modules() if isinstance(m, Linear)):
         stored, before = stored + memory_bytes(*m.weight.shape), before + m.weight.nbytes
-        m.weight.data.copy_(dequantize(*quantize_per_channel(m.weight.data)))
+        codes, scale = map(torch.as_tensor, quantize_per_channel(m.weight.data))
+        m.weight.data.copy_(torch.as_tensor(dequantize(codes, scale)))
     print(f"{before:,} bytes in bf16, {stored:,} in your int8: {before / stored:.3f} times fewer\n")
     print(f"bf16: {continue_python(model)!r}\nyours: {continue_python(mine)!r}")
 

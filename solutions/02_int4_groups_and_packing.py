@@ -264,9 +264,9 @@ W = model.model.layers[1].mlp.down_proj.weight.float()
 
 
 def stored(W, group_size):
-    codes, scale = quantize_groups(W, group_size)
-    codes = unpack_nibbles(pack_nibbles(codes))  # through the file and back
-    return codes.float() * torch.as_tensor(scale).repeat_interleave(group_size, dim=1)
+    codes, scale = map(torch.as_tensor, quantize_groups(W, group_size))
+    packed = torch.as_tensor(pack_nibbles(codes))  # into the file
+    return torch.as_tensor(unpack_nibbles(packed)).float() * scale.repeat_interleave(group_size, dim=1)
 
 
 def bargain():
@@ -295,5 +295,5 @@ def proof():
 when_done(proof)
 
 # %% [markdown]
-# A hundredth of a bit a byte, for 4.5 bits a weight instead of 16. Your packers lost nothing on the way: what is left is
+# About a hundredth of a bit a byte, for 4.5 bits a weight instead of 16. Your packers lost nothing on the way: what is left is
 # rounding, and rounding with hindsight is notebook 06.

@@ -1,9 +1,16 @@
-"""The lab builder, on a lab of its own: the labs themselves have no source yet."""
+"""The lab builder on a lab of its own; and the labs as they are committed: built from their sources, and complete."""
+
+import re
+import subprocess
+from pathlib import Path
 
 import nbformat
 import pytest
+from nbclient import NotebookClient
 
-from tools.labs import build, cells, strip
+from qcourse.study.checks.task import TASKS
+from tools.labs import STARTERS, build, cells, solve, stale, starter, strip
+from tools.notebooks import ROOT, problems
 
 SOURCE = '''# %% [markdown]
 # # Lab 07
@@ -17,15 +24,18 @@ def double(x):
     ### END SOLUTION
 
 # %%
-assert double(2) == 4
+check = print
+# %%
+check("07.1", double)
 '''
 
 
 def test_regions_become_what_the_student_is_to_write():
     starter = strip(SOURCE, "07")
     assert '    raise NotImplementedError("lab 07.1: write this")\n' in starter and "x + x" not in starter
-    assert [kind for kind, _ in cells(starter)] == ["markdown", "code", "code"]
+    assert [kind for kind, _ in cells(starter)] == ["markdown", "code", "code", "code"]
     assert cells(SOURCE)[0][1] == "# Lab 07\nWrite it."
+    assert '"""2x"""\n    y = x + x\n' in solve(SOURCE)
 
 
 @pytest.mark.parametrize(
@@ -41,15 +51,94 @@ def test_broken_regions_are_named(bad, why):
         strip(bad, "07")
 
 
+def test_the_starter_carries_nbgraders_metadata():
+    nb = nbformat.reads(starter(SOURCE, "07"), as_version=4)
+    nbformat.validate(nb)
+    assert nb.metadata.qcourse.lab == "07"
+    text, todo, plain, asked = (c.metadata.get("nbgrader") for c in nb.cells)
+    assert text is None and plain is None
+    write = {"grade_id": "lab07-1", "solution": True, "grade": False, "locked": False}
+    graded = {"grade_id": "lab07-1-check", "solution": False, "grade": True, "locked": True, "points": 1}
+    assert todo == write | {"schema_version": 3, "task": False}
+    assert asked == graded | {"schema_version": 3, "task": False}
+
+
 def test_both_notebooks_are_built_and_a_students_work_is_never_overwritten(tmp_path):
-    source = tmp_path / "07_double.py"
+    source, labs, pristine = tmp_path / "07_double.py", tmp_path / "labs", tmp_path / "starters"
     source.write_text(SOURCE)
-    assert build(source, tmp_path / "labs") == "07_double.ipynb: written"
+    assert build(source, labs, starters=pristine) == "07_double.ipynb: written"
     solved = nbformat.read(tmp_path / "07_double.ipynb", as_version=4)
-    assert [c.execution_count for c in solved.cells if c.cell_type == "code"] == [1, 2]
-    assert "SOLUTION" not in str(solved.cells)
-    starter = tmp_path / "labs" / "07_double.ipynb"
-    starter.write_text(starter.read_text().replace("raise NotImplementedError", "return 4  #"))
-    mine = starter.read_text()
-    assert "kept as it is" in build(source, tmp_path / "labs", run=False)
-    assert starter.read_text() == mine
+    assert [c.execution_count for c in solved.cells if c.cell_type == "code"] == [1, 2, 3]
+    assert "SOLUTION" not in str(solved.cells) and stale(source, labs, pristine) == []
+    mine = labs / "07_double.ipynb"
+    mine.write_text(mine.read_text().replace("raise NotImplementedError", "return 4  #"))
+    before = mine.read_text()
+    assert "kept as it is" in build(source, labs, run=False, starters=pristine)
+    assert mine.read_text() == before
+    assert ["labs/07" in p for p in stale(source, labs, pristine)] == [True]
+
+
+def test_an_untouched_starter_follows_its_source(tmp_path):
+    source, labs, pristine = tmp_path / "07_double.py", tmp_path / "labs", tmp_path / "starters"
+    source.write_text(SOURCE)
+    build(source, labs, run=False, starters=pristine)
+    source.write_text(SOURCE.replace("Write it.", "Write it well."))
+    assert len(stale(source, labs, pristine)) == 3
+    assert build(source, labs, run=False, starters=pristine) == "07_double.ipynb: written"
+    assert "Write it well." in (labs / "07_double.ipynb").read_text()
+
+
+SOURCES = sorted((ROOT / "solutions").glob("[0-9][0-9]_*.py"))  # none in a hand-out that withholds them
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda p: p.stem)
+class TestEveryLab:
+    def test_is_what_its_source_builds(self, source):
+        assert stale(source, STARTERS) == []
+
+    def test_is_handed_out_as_its_starter(self, source):
+        lab = f"labs/{source.stem}.ipynb"
+        changed = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", lab], cwd=ROOT, capture_output=True).returncode
+        if changed:
+            pytest.skip("somebody works in this lab, or there is no git to ask")
+        assert stale(source, STARTERS, ROOT / "labs") == []
+
+    def test_is_solved_normally(self, source):
+        assert problems(source.with_suffix(".ipynb")) == []
+        solved = nbformat.read(source.with_suffix(".ipynb"), as_version=4)
+        shown = [o.data["text/plain"] for c in solved.cells if c.source.startswith("check(") for o in c.outputs]
+        assert len(shown) == len(TASKS.lab(source.name[:2])) and all(": right, " in text for text in shown)
+
+    def test_has_a_region_and_a_check_for_every_task_in_order(self, source):
+        text, number = source.read_text(), source.name[:2]
+        tasks = TASKS.lab(number)
+        assert [t.id for t in tasks] == [f"{number}.{i}" for i in range(1, len(tasks) + 1)]
+        functions = re.findall(r"(?m)^def (\w+)\([^)]*\)[^:]*:\n(?:(?!^def ).*\n)*?\s+### BEGIN SOLUTION", text)
+        assert functions == [t.function for t in tasks]
+        for task in tasks:
+            assert f'\n# %%\ncheck("{task.id}", {task.function})\n' in text
+            assert re.search(rf"# ## {re.escape(task.id)}\b", text), f"a title for {task.id}"
+
+    def test_opens_with_its_purpose_and_closes_with_a_figure(self, source):
+        nb = nbformat.read(source.with_suffix(".ipynb"), as_version=4)
+        first = nb.cells[0].source
+        assert first.startswith(f"# Lab {source.name[:2]}") and re.search(r"\d+ minutes", first)
+        assert any("image/png" in o.get("data", {}) for c in nb.cells[-6:] for o in c.get("outputs", []))
+
+    def test_can_be_run_before_anything_is_written(self, source):
+        """No cell stops with an error, every check says "not attempted", and the figures say what they wait for."""
+        nb = nbformat.reads(starter(source.read_text(), source.name[:2]), as_version=4)
+        resources = {"metadata": {"path": str(ROOT / "labs")}}
+        NotebookClient(nb, timeout=120, kernel_name="python3", resources=resources).execute()
+        shown = [o.data["text/plain"] for c in nb.cells if c.source.startswith("check(") for o in c.outputs]
+        assert len(shown) == len(TASKS.lab(source.name[:2])) and all("not attempted, 0 of" in text for text in shown)
+        waiting = [str(c.outputs) for c in nb.cells if c.source.rstrip().endswith(")") and "when_done(" in c.source]
+        assert waiting and all("Finish task" in text for text in waiting)
+
+
+def test_every_lab_with_checks_has_a_source():
+    assert not SOURCES or [s.name[:2] for s in SOURCES] == list(TASKS.labs)
+
+
+def test_folders_exist():
+    assert Path(STARTERS).is_dir() and sorted(p.stem[:2] for p in STARTERS.glob("*.ipynb")) == list(TASKS.labs)

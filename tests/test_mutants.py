@@ -8,10 +8,11 @@ import pytest
 from qcourse.study.checks.judge import judge
 from qcourse.study.checks.task import TASKS
 from tools.mutants import listed, run, solution_of, starter_of, table
+from tools.notebooks import ROOT
 
-MUTANTS, ALTERNATIVES = listed()
 SEEDS = (0, 1, 2)
-IDS = list(TASKS)
+IDS = [task_id for task_id in TASKS if list((ROOT / "solutions").glob(f"{task_id[:2]}_*.py"))]  # none where withheld
+MUTANTS, ALTERNATIVES = ([x for x in items if x.task in IDS] for items in listed())
 
 
 @pytest.mark.parametrize("task_id", IDS)
@@ -55,6 +56,7 @@ def test_every_listed_mistake_is_made_at_least_once(task_id):
     assert len({m.hint for m in task.mistakes}) == len(task.mistakes)
 
 
+@pytest.mark.skipif(not IDS, reason="the solutions are withheld")
 def test_the_proof_is_large_enough():
     print("\n" + table())
     assert len(MUTANTS) >= 40

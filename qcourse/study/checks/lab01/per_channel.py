@@ -10,7 +10,7 @@ from qcourse.study.checks.task import Mistake, Property, Task
 
 def expected(W, clip=1.0):
     """The package's blocks and zero guard, rounded through float64."""
-    scale = positive(block_absmax(per_channel.blocks(W)).view(-1, 1) * clip / 127)
+    scale = positive(block_absmax(per_channel.blocks(W)) * clip / 127).view(-1, 1)
     codes = torch.round(W.double() / scale.double()).clamp(-127, 127)
     return codes.to(torch.int8), scale
 
