@@ -1,6 +1,7 @@
 """The Triton kernels in Triton's interpreter, on the CPU: the cases, bounds and refusals of triton_cases.py.
 
-One subprocess runs them all (seconds), for the interpreter must be chosen before triton is first imported.
+One subprocess runs them all (seconds), for the interpreter must be chosen before triton is first imported. The benchmark
+that uses the kernels runs dry here, too.
 """
 
 import importlib.util
@@ -11,8 +12,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton has wheels for Linux only")
 
 
@@ -21,7 +24,7 @@ def outcomes():
     """{case: {"ratio"} or {"error"}} of one run in the interpreter."""
     environment = {**os.environ, "TRITON_INTERPRET": "1"}
     command = [sys.executable, "-W", "error", HERE / "triton_cases.py"]
-    run = subprocess.run(command, env=environment, cwd=HERE.parent.parent, capture_output=True, text=True)
+    run = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     return {line["case"]: line for line in map(json.loads, run.stdout.splitlines())}
 
@@ -71,3 +74,30 @@ for door, c in ((int8_w8a8_matmul, codes), (fp8_w8a8_matmul, codes.view(torch.ui
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert run.stdout.count("set TRITON_INTERPRET=1") == 2, run.stderr
+
+
+def benchmark(*arguments, **environment):
+    kept = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    command = [sys.executable, "-m", "benchmarks.gemm_gpu", *arguments]
+    return subprocess.run(command, env=kept | environment, cwd=ROOT, capture_output=True, text=True)
+
+
+def test_the_benchmark_runs_dry_and_leaves_provenance(tmp_path):
+    out = tmp_path / "gemm.json"
+    run = benchmark("--dry-run", "--json", str(out), TRITON_INTERPRET="1")
+    assert run.returncode == 0, run.stderr
+    report = json.loads(out.read_text())
+    assert {"device", "date", "versions", "command", "bandwidth", "results"} <= report.keys()
+    assert "triton" in report["versions"] and "benchmarks.gemm_gpu --dry-run" in report["command"]
+    names = {r["kernel"] for r in report["results"]}
+    assert names == {"bf16 cuBLAS", "W4A16 ours", "W8A16 ours", "int8 ours", "fp8 token ours", "fp8 tensor ours"}
+    assert all(r["relative_error"] < 0.01 for r in report["results"])
+    assert len(run.stdout.splitlines()) == 2 + 2 + len(report["results"])  # heading, blank, table
+    assert "exists" in benchmark("--dry-run", "--json", str(out), TRITON_INTERPRET="1").stderr
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_without_cuda_the_benchmark_says_so_in_one_sentence():
+    run = benchmark()
+    assert run.returncode == 2 and run.stdout == ""
+    assert run.stderr == "benchmarks.gemm_gpu needs a CUDA device, and torch sees none here: not measured.\n"
