@@ -10,7 +10,8 @@ student is to write; in the starter it becomes `raise NotImplementedError("lab 0
     python -m tools.labs              build all              python -m tools.labs 01     build one
     python -m tools.labs --check      build nothing, say what is not what its source builds
 
-The starter carries nbgrader's metadata: cells to write are its solution cells, `check(...)` cells its graded ones.
+The starter carries nbgrader's metadata: its `check(...)` cells are locked and graded. Cells to write carry none: what nbgrader
+calls a solution cell it empties when the assignment is generated, signature and docstring too.
 """
 
 import argparse
@@ -87,26 +88,16 @@ def starter(source: str, lab: str) -> str:
     nb, worth = notebook(strip(source, lab)), points(lab)
     nb.metadata["qcourse"] = {"lab": lab}
     for cell in (c for c in nb.cells if c.cell_type == "code"):
-        todo = re.search(rf'raise NotImplementedError\("lab {lab}\.(\d+): write this"\)', cell.source)
         asked = re.match(rf'check\("{lab}\.(\d+)"', cell.source)
-        if todo:
-            cell.metadata["nbgrader"] = mark(f"lab{lab}-{todo[1]}", solution=True)
-        elif asked:
-            worth_it = worth.get(f"{lab}.{asked[1]}", 1)
-            cell.metadata["nbgrader"] = mark(f"lab{lab}-{asked[1]}-check", solution=False) | {"points": worth_it}
+        if asked:
+            cell.metadata["nbgrader"] = mark(f"lab{lab}-{asked[1]}-check", worth.get(f"{lab}.{asked[1]}", 1))
     return nbformat.writes(nb) + "\n"
 
 
-def mark(grade_id: str, solution: bool) -> dict:
-    """nbgrader's metadata, schema 3, for a cell to write (not graded, open) or a check (graded, locked)."""
-    return {
-        "schema_version": 3,
-        "grade_id": grade_id,
-        "solution": solution,
-        "grade": not solution,
-        "locked": not solution,
-        "task": False,
-    }
+def mark(grade_id: str, worth: int) -> dict:
+    """nbgrader's metadata, schema 3, for a check: graded by itself, locked."""
+    kind = {"solution": False, "grade": True, "locked": True, "task": False}
+    return {"schema_version": 3, "grade_id": grade_id, "points": worth} | kind
 
 
 def build(source: Path, labs: Path, run: bool = True, starters: Path | None = None) -> str:

@@ -83,16 +83,16 @@ def build_root(root: Path, scratch_mb: int, hidden: list[Path]) -> list[str]:
     notes: list[str] = []
     _call("mount", "none", "/", None, REC | PRIVATE, None)
     _call("mount", "tmpfs", str(root), "tmpfs", NOSUID, "mode=755,size=4m")
-    for path in visible():
+    for name, options in (("tmp", f"mode=1777,size={scratch_mb}m"), ("dev/shm", "mode=1777,size=16m")):
+        (root / name).mkdir(parents=True, exist_ok=True)
+        _call("mount", "tmpfs", str(root / name), "tmpfs", NOSUID | NODEV, options)
+    for path in visible():  # after /tmp, for a course may live there
         _show(root, path)
     for path in (*SECRETS, *hidden):
         if (root / path.relative_to("/")).is_dir():
             _call("mount", "tmpfs", str(root / path.relative_to("/")), "tmpfs", RDONLY | NOSUID | NODEV, "size=4k,mode=755")
     for name in DEVICES:
         _show(root, Path("/dev") / name, devices=True)
-    for name, options in (("tmp", f"mode=1777,size={scratch_mb}m"), ("dev/shm", "mode=1777,size=16m")):
-        (root / name).mkdir(parents=True, exist_ok=True)
-        _call("mount", "tmpfs", str(root / name), "tmpfs", NOSUID | NODEV, options)
     (root / "proc").mkdir()
     try:
         _call("mount", "proc", str(root / "proc"), "proc", NOSUID | NODEV, None)

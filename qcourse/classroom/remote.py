@@ -22,6 +22,10 @@ from qcourse.study.checks.watch import RemoteError
 MB = 1 << 20
 
 
+class SandboxFailed(BaseException):
+    """The grader's own fault, not the student's. Not an Exception, so that no check takes it for a wrong answer."""
+
+
 class Remote:
     """A notebook in a sandboxed process. Use as a context manager; the process ends with it."""
 
@@ -67,7 +71,7 @@ class Remote:
                 raise wire.Gone(hello["failed"])
             self.notes, self.base_mb = [str(n) for n in hello["notes"]], resident_mb(self.pid)
         except (wire.Gone, wire.TooLong, TimeoutError, CodecError) as e:
-            raise RuntimeError(f"the sandbox did not start: {e}; {obituary(self.close(1.0))}") from None
+            raise SandboxFailed(f"the sandbox did not start: {e}; {obituary(self.close(1.0))}") from None
 
     def _run_cell(self, index: int, source: str) -> None:
         seconds = min(self.limits.cell_seconds, self.left())

@@ -83,6 +83,8 @@ def main() -> None:
 
     torch.set_num_threads(1)
     zygote = Zygote()  # before the checks are imported, so that no student's process holds them
+    from qcourse.classroom.remote import SandboxFailed
+
     jobs: queue.Queue = queue.Queue()
     threading.Thread(target=_listen, args=(jobs,), daemon=True).start()
     while True:
@@ -91,7 +93,10 @@ def main() -> None:
             result = labs()
         else:
             data, limits = base64.b64decode(job["notebook"]), Limits(**job["limits"])
-            result = grade_notebook(zygote, data, job["name"], job["lab"], job["seed"], limits, job["hidden"])
+            try:
+                result = grade_notebook(zygote, data, job["name"], job["lab"], job["seed"], limits, job["hidden"])
+            except SandboxFailed as e:
+                result = {"failed": str(e)}
         out.write(json.dumps(result) + "\n")
         out.flush()
 
