@@ -153,15 +153,24 @@ def short(value) -> str:
     return text if len(text) <= 120 else text[:117] + "..."
 
 
+def size(value) -> int:
+    """How many numbers a value holds."""
+    if isinstance(value, tuple | list | dict):
+        return sum(size(v) for v in (value.values() if isinstance(value, dict) else value))
+    return value.numel() if isinstance(value, torch.Tensor) else 1
+
+
 def describe(name: str, value) -> str:
     """An argument as the student would write it, its numbers if they are few."""
+    if isinstance(value, tuple | list) and any(isinstance(v, torch.Tensor) for v in value):
+        return f"{name} = {', '.join(short(v) for v in value[:4])}{', …' if len(value) > 4 else ''}"
     if not isinstance(value, torch.Tensor):
-        return f"{name} = {value!r}"
-    if value.numel() > 32:
+        return f"{name} = {None if value is None else short(value)}"
+    if value.numel() > 24:
         return f"{name}: {dtype(value)} {tuple(value.shape)}"
     rows = value.tolist()
 
     def digits(x):
-        return "[" + ", ".join(digits(v) for v in x) + "]" if isinstance(x, list) else show(x).replace(".0000000", "")
+        return "[" + ", ".join(map(digits, x)) + "]" if isinstance(x, list) else f"{x:.5g}" if type(x) is float else str(x)
 
     return f"{name} = {dtype(value)} {digits(rows)}"

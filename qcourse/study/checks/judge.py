@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from qcourse.study.checks.compare import describe, difference, plain, structure
+from qcourse.study.checks.compare import describe, difference, plain, size, structure
 from qcourse.study.checks.task import Mistake, Property, Result, Task
 from qcourse.study.checks.watch import Call, call
 
@@ -33,7 +33,7 @@ class Trial:
     @property
     def size(self) -> int:
         """Numbers in the arguments: the smallest failing case is shown."""
-        return sum(a.numel() if isinstance(a, torch.Tensor) else 1 for a in self.args)
+        return size(self.args)
 
 
 def judge(task: Task, fn, seed: int) -> Result:
@@ -162,6 +162,8 @@ def conclude(task: Task, trials: list[Trial], seed: int) -> Result:
     if mistake:
         parts.append(f"{'This is' if whole else 'One thing to mend first'}: {mistake.name}.\n{mistake.hint}")
         parts.append(f"What it breaks: {mistake.invariant}")
+    elif not raised:
+        parts.append(f'None of the mistakes that we know: follow these numbers by hand. A nudge: hint("{task.id}")')
     parts.append(f"(seed {seed})")
     outcome = "raised" if raised else "wrong"
     return Result(task.id, outcome, passed, score, mistake.name if mistake else None, "\n\n".join(parts))

@@ -104,8 +104,6 @@ class Registry(Mapping):
 
     def __getitem__(self, task_id: str) -> Task:
         """Raises ValueError naming the nearest task that exists."""
-        if isinstance(task_id, Task):
-            return task_id
         known = self.lab(task_id[:2]) if isinstance(task_id, str) and task_id[:2] in self.labs else ()
         for task in known:
             if task.id == task_id:

@@ -118,7 +118,8 @@ def test_outputs_have_names_and_structure_ignores_values():
 def test_inputs_are_written_as_a_student_would():
     assert describe("W", T([[1.0, -2.5]])) == "W = float32 [[1, -2.5]]"
     assert describe("W", torch.zeros(9, 9)) == "W: float32 (9, 9)"
-    assert describe("G", 4) == "G = 4"
+    assert describe("G", 4) == "G = 4" and describe("bias", None) == "bias = None"
+    assert describe("batches", [torch.zeros(9, 9)] * 5).endswith("a tensor (9, 9) float32, …")
 
 
 def test_plain_refuses_what_could_run_code():

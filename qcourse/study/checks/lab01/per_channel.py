@@ -134,7 +134,7 @@ MISTAKES = (
         "With clip < 1 some weights lie beyond the last code, and int8 does not stop there by itself: 140 becomes "
         "-116. What must be true of a number at the moment it is converted?",
         "Saturation: a weight beyond the range becomes the outermost code, never one of the other sign.",
-        also=(lambda W, clip=1.0: wrapped_then_clamped(W, clip),),
+        also=(lambda W, clip=1.0: wrapped_then_clamped(W, clip), variant(clamp=(-999, 999))),  # direct: saturates on ARM
     ),
     Mistake(
         "no guard for a row of zeros",
