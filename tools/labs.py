@@ -10,8 +10,8 @@ student is to write; in the starter it becomes `raise NotImplementedError("lab 0
     python -m tools.labs              build all              python -m tools.labs 01     build one
     python -m tools.labs --check      build nothing, say what is not what its source builds
 
-The starter carries nbgrader's metadata: its `check(...)` cells are locked and graded. Cells to write carry none: what nbgrader
-calls a solution cell it empties when the assignment is generated, signature and docstring too.
+The starter carries nbgrader's metadata: its `check(...)` cells are locked and graded. Cells to write carry none: what
+nbgrader calls a solution cell it empties when the assignment is generated, signature and docstring too.
 """
 
 import argparse

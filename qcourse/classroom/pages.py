@@ -79,7 +79,7 @@ def _histograms(results: list[dict], tasks: list[dict]) -> str:
     for task in tasks:
         scores = [t["score"] for r in results for t in r["tasks"] if t["id"] == task["id"]]
         mean = sum(scores) / max(len(scores), 1)
-        figures.append(histogram(scores, f"{task['id']} {task['title']}: {mean:.0%} on average"))
+        figures.append(histogram(scores, f"{task['id']} {task['title']} · {mean:.0%} on average"))
     return f"<p class='soft'>Students by share of a task's points, in %.</p><div class='grid'>{''.join(figures)}</div>"
 
 

@@ -15,6 +15,7 @@ body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(
   margin: 0 auto; padding: 1rem; }
 h1 { font-size: 1.5rem; line-height: 1.25; margin: .5rem 0; overflow-wrap: anywhere; }
 h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; border-bottom: 1px solid var(--line); padding-bottom: .25rem; }
+h3 { font-size: 1rem; margin: 1.5rem 0 .3rem; }
 .soft { color: var(--soft); } .num { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .card { background: var(--card); border-left: 4px solid var(--none); border-radius: 4px; padding: .6rem .9rem;
   margin: .7rem 0; }
@@ -29,7 +30,7 @@ pre.code { font: .85rem/1.4 ui-monospace, monospace; }
 th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { color: var(--soft); font-weight: 600; } td { overflow-wrap: anywhere; }
 .grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: 1rem; }
-figure { margin: 0; } figcaption { font-size: .9rem; } svg { width: 100%; height: auto; display: block; }
+figure { margin: 0; display: flex; flex-direction: column; justify-content: space-between; } figcaption { font-size: .9rem; } svg { width: 100%; height: auto; display: block; }
 svg text { fill: var(--soft); font: 10px system-ui, sans-serif; } svg rect { fill: var(--bar); }
 svg line { stroke: var(--line); }
 a { color: var(--bar); }
