@@ -8,7 +8,9 @@ A scale can leave the sum only if it does not depend on k: one a token for x, on
 
 import torch
 
-from qcourse.numerics.grids import E4M3
+from qcourse.gemm.choose import crossover
+from qcourse.gemm.cpu import int8_dots
+from qcourse.gemm.jit import has_jit
 from qcourse.shapes import Float, Integer, Tensor, UInt8
 
 
@@ -16,7 +18,8 @@ def int8_matmul(x: Integer[Tensor, "M K"], w: Integer[Tensor, "N K"]) -> Integer
     """x @ w.T of int8 codes, accumulated in int32, exactly.
 
     Raises TypeError unless both are int8, ValueError for different K or a K at which int32 could overflow.
-    `torch._int_mm` where torch has it; on CUDA it wants M > 16, so few tokens are padded.
+    On the CPU, few tokens take our own loop (`torch._int_mm` first reorders all of w there); else `torch._int_mm`, which
+    on CUDA wants M > 16, so few tokens are padded.
     """
     if x.dtype != torch.int8 or w.dtype != torch.int8:
         raise TypeError(f"int8 codes expected, got {x.dtype} and {w.dtype}")
@@ -25,6 +28,8 @@ def int8_matmul(x: Integer[Tensor, "M K"], w: Integer[Tensor, "N K"]) -> Integer
         raise ValueError(f"x has K={K}, w has K={w.shape[1]}")
     if K * 128 * 128 >= 2**31:
         raise ValueError(f"K={K}: a sum of K products of int8 codes may overflow int32; K must be below 131072")
+    if not x.is_cuda and 1 < M <= crossover()["w8a8"] and has_jit():
+        return int8_dots(x, w)
     padded = torch.nn.functional.pad(x, (0, 0, 0, max(0, 17 - M))) if x.is_cuda else x
     return torch._int_mm(padded.contiguous(), w.T)[:M]
 
@@ -39,11 +44,12 @@ def fp8_matmul(
 ) -> Float[Tensor, "M N"]:
     """(x · s_x) @ (w · s_w).T of E4M3 codes, in fp32 (bf16 on CUDA): `torch._scaled_mm` where the device has it.
 
-    Scales are (M, 1) or (1, 1) for x and (N, 1) or (1, 1) for w. Elsewhere codes are decoded and multiplied in
-    fp32: the same products, no speed.
+    Scales are (M, 1) or (1, 1) for x and (N, 1) or (1, 1) for w. Elsewhere torch widens the codes to fp32 first: the same
+    products, no speed.
     """
     if has_scaled_mm(x.device) and x.shape[1] % 16 == 0 and len(w) % 16 == 0:  # what the tensor cores take
         a, b = x.view(torch.float8_e4m3fn), w.view(torch.float8_e4m3fn).T
         rows, columns = x_scale.expand(len(x), 1).contiguous(), w_scale.expand(len(w), 1).T.contiguous()
         return torch._scaled_mm(a, b, rows, columns, out_dtype=torch.bfloat16)
-    return (E4M3.decode(x) @ E4M3.decode(w).T) * x_scale * w_scale.T
+    a, b = (codes.view(torch.float8_e4m3fn).float() for codes in (x, w))
+    return (a @ b.T) * x_scale * w_scale.T

@@ -104,10 +104,11 @@ def load_model(
         quantization = get_quantization_config(quantization)
     model = LlamaForCausalLM(read_config(folder), quantization, compute_dtype=compute_dtype)
     copy_weights(model, read_tensors(folder), folder)
+    model = model.to(device)  # first: each layer chooses its kernel for the device that it is on
     for module in model.modules():
         if isinstance(module, Linear):
             module.quant_method.process_weights_after_loading(module)
-    return model.requires_grad_(False).eval().to(device)
+    return model.requires_grad_(False).eval()
 
 
 def load_tokenizer(folder: Path | str = SHIPPED):

@@ -58,7 +58,7 @@ def prepare(folder: Path, name: str, calibration_ids: torch.Tensor, device: str 
     if family.static:
         stats = calibrate(model, calibration_ids)
         config["input_scales"] = {n: max(s.absmax.max().item(), 1e-12) / 127.5 for n, s in stats.items()}
-    quantize_layers(model, get_quantization_config(config))
+    quantize_layers(model.to(device), get_quantization_config(config))
     if model.lm_head is not None and "weight" in dict(model.lm_head.named_parameters()):
         model.lm_head.weight.data = model.lm_head.weight.data.bfloat16()  # left in 16 bits, whatever a transform did
-    return model.to(device)
+    return model

@@ -1,13 +1,13 @@
 """Weight-only quantization: 16-bit weights come in, packed codes and scales stay. Activations are never touched.
 
-The checkpoint holds bf16; `process_weights_after_loading` quantizes it (round to nearest) and drops the original,
-as vLLM's online quantization does. Helps memory and decode bandwidth, not the matmul's arithmetic (invariant 3).
+The checkpoint holds bf16; `process_weights_after_loading` quantizes it (round to nearest), drops the original, as vLLM's
+online quantization does, and chooses the kernel. Helps memory and decode bandwidth, not the arithmetic (invariant 3).
 """
 
 import torch
 from torch import nn
 
-from qcourse.gemm.reference import reference
+from qcourse.gemm.choose import choose, repack
 from qcourse.layers.formats.unquantized import UnquantizedLinearMethod
 from qcourse.layers.method import LinearMethodBase, QuantizationConfig
 from qcourse.numerics.quantize import quantize
@@ -17,7 +17,10 @@ from qcourse.packing.packed import PackedWeight, pack
 
 
 class WeightOnlyLinearMethod(LinearMethodBase):
-    """`qweight` in the layout's words (row: (N, ceil(K·B/8)) uint8), `scale` (N or 1, groups), `zero_point` or None."""
+    """`qweight` (N, ceil(K·B/8)) uint8 rows, `scale` (N or 1, groups), `zero_point` or None.
+
+    `layout` is the file's; every kernel of `gemm.choose` reads rows, so that is what is kept after loading.
+    """
 
     def __init__(self, args: QuantizationArgs, layout: str = "row"):
         self.args, self.layout = args, layout
@@ -33,9 +36,13 @@ class WeightOnlyLinearMethod(LinearMethodBase):
         layer.weight = nn.Parameter(torch.empty(output_size, input_size, dtype=dtype))
 
     def process_weights_after_loading(self, layer: nn.Module) -> None:
-        """bf16 weight → buffers `qweight`, `scale`, `zero_point`; the 16-bit weight is gone afterwards."""
-        packed = pack(quantize(layer.weight.data, self.args, f"{layer.prefix}.weight"), self.layout)
+        """bf16 weight → buffers `qweight`, `scale`, `zero_point`; the 16-bit weight is gone afterwards.
+
+        A foreign layout is repacked here, once: a permutation of the codes, exact.
+        """
+        packed = repack(pack(quantize(layer.weight.data, self.args, f"{layer.prefix}.weight"), self.layout), "row")
         del layer.weight
+        layer.kernel = choose(packed)
         layer.register_buffer("qweight", packed.data)
         layer.register_buffer("scale", packed.scale)
         layer.register_buffer("zero_point", packed.zero_point)
@@ -43,11 +50,11 @@ class WeightOnlyLinearMethod(LinearMethodBase):
     def packed(self, layer: nn.Module) -> PackedWeight:
         """The layer's buffers as the record that a kernel takes."""
         shape = (layer.output_size, layer.input_size)
-        return PackedWeight(layer.qweight, layer.scale, layer.zero_point, shape, self.args, self.layout)
+        return PackedWeight(layer.qweight, layer.scale, layer.zero_point, shape, self.args)
 
     def apply(self, layer: nn.Module, x: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-        """y = x @ dequantize(qweight).T + bias."""
-        return reference(x, self.packed(layer), bias)
+        """y = x @ dequantize(qweight).T + bias, by the kernel that was chosen at loading."""
+        return layer.kernel(x, self.packed(layer), bias)
 
 
 class WeightOnlyConfig(QuantizationConfig):

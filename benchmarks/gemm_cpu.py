@@ -1,0 +1,195 @@
+"""How fast are the CPU kernels? Beside torch's own, in one run: int4 (G=128), int8, W8A8 at M = 1 … 512 tokens.
+
+    python -m benchmarks.gemm_cpu [--out FOLDER] [--quick]     Markdown, FOLDER/gemm-cpu.json, FOLDER/gemm-cpu.png
+    python -m benchmarks.gemm_cpu --tune                       measure where kernels cross over, and keep it (gemm.choose)
+
+The contenders take turns within every round, so that a busy machine is busy for all of them, and each call gets another
+copy of its weight, as in a real decode step, so that no cache keeps it. Quote ratios, not milliseconds.
+
+"dequantize, matmul" is our own fast decoder writing all of Ŵ, then torch: what a kernel has to beat to deserve its name.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shlex
+import statistics
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+from qcourse.gemm import cpu
+from qcourse.gemm.choose import choose, crossover, describe, set_crossover
+from qcourse.numerics.quantize import quantize
+from qcourse.numerics.schemes import PRESETS
+from qcourse.packing.packed import PackedWeight, pack
+from qcourse.study import plots, roofline
+from qcourse.study.crossover import measure_crossover
+
+N, K, G = 11008, 4096, 128
+TOKENS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+
+
+def copies(p: PackedWeight, n: int) -> list[PackedWeight]:
+    """The same weight at n places in memory."""
+    return [PackedWeight(p.data.clone(), p.scale.clone(), None, p.shape, p.args, p.layout) for _ in range(n)]
+
+
+class Weights:
+    """Every form of one random weight (N, K), several copies each (together more than any cache holds)."""
+
+    def __init__(self):
+        W = torch.randn(N, K)
+        self.bf16 = [W.bfloat16() for _ in range(2)]
+        self.fp32 = [W]
+        int8 = pack(quantize(W, PRESETS["W8A16"].weights))
+        self.int4, self.int8 = copies(pack(quantize(W, PRESETS["W4A16"].weights)), 4), copies(int8, 3)
+        self.codes = [(p.data.int() - 128).to(torch.int8) for p in self.int8]
+        unsigned = torch.randint(0, 16, (N, K), dtype=torch.int32)
+        self.torch4 = [torch.ops.aten._convert_weight_to_int4pack_for_cpu(unsigned, 1) for _ in range(4)]
+        self.torch4_scale = torch.rand(K // G, N, 2)
+        self.torch8_scale = torch.rand(N)
+
+
+def dequantize_then_matmul(x: torch.Tensor, p: PackedWeight) -> torch.Tensor:
+    """The blocked kernel with one block: all of Ŵ in memory."""
+    rows, cpu.ROWS = cpu.ROWS, -(-N // torch.get_num_threads())
+    try:
+        return cpu.blocked(x, p)
+    finally:
+        cpu.ROWS = rows
+
+
+def contenders(w: Weights, M: int, dtype: torch.dtype) -> dict:
+    """name → call(i) for M tokens of `dtype`."""
+    x, plain = torch.randn(M, K).to(dtype), w.bf16 if dtype == torch.bfloat16 else w.fp32
+    x8, s4, s8 = torch.randint(-127, 128, (M, K), dtype=torch.int8), w.torch4_scale.to(dtype), w.torch8_scale.to(dtype)
+    int4 = torch.ops.aten._weight_int4pack_mm_for_cpu
+    choice4, choice8 = choose(w.int4[0]), choose(w.int8[0])
+    return {
+        "torch 16/32-bit": lambda i: x @ plain[i % len(plain)].T,
+        "int4 chosen": lambda i: choice4(x, w.int4[i % 4]),
+        "int4 int_dot": lambda i: cpu.int_dot(x, w.int4[i % 4]),
+        "int4 blocked": lambda i: cpu.blocked(x, w.int4[i % 4]),
+        "int4 dequantize, matmul": lambda i: dequantize_then_matmul(x, w.int4[i % 4]),
+        "int4 torch": lambda i: int4(x, w.torch4[i % 4], G, s4),
+        "int8 chosen": lambda i: choice8(x, w.int8[i % 3]),
+        "int8 int_dot": lambda i: cpu.int_dot(x, w.int8[i % 3]),
+        "int8 blocked": lambda i: cpu.blocked(x, w.int8[i % 3]),
+        "int8 torch": lambda i: torch._weight_int8pack_mm(x, w.codes[i % 3], s8),
+        "w8a8 ours": lambda i: cpu.int8_dots(x8, w.codes[i % 3]),
+        "w8a8 torch": lambda i: torch._int_mm(x8, w.codes[i % 3].T),
+    }
+
+
+def race(calls: dict, rounds: int) -> dict[str, tuple[float, float, float]]:
+    """name → (median, first and third quartile) seconds; everybody runs once in each round."""
+    seconds = {name: [] for name in calls}
+    for i in range(-1, rounds):
+        for name, call in calls.items():
+            began = time.perf_counter()
+            call(i)
+            if i >= 0:
+                seconds[name].append(time.perf_counter() - began)
+    quartiles = {name: statistics.quantiles(s, n=4) for name, s in seconds.items()}
+    return {name: (q[1], q[0], q[2]) for name, q in quartiles.items()}
+
+
+def hopeless(name: str, M: int) -> bool:
+    """Contenders that are left out where they would only cost minutes: our integer loops beyond 32 tokens."""
+    return M > 32 and name in ("int4 int_dot", "int8 int_dot", "w8a8 ours")
+
+
+def run(quick: bool) -> dict:
+    """All measurements, with what they were made on."""
+    w, results = Weights(), {}
+    bandwidth = roofline.read_bandwidth()
+    for dtype in (torch.bfloat16, torch.float32):
+        for M in (1, 16, 128) if quick else TOKENS:
+            calls = {n: c for n, c in contenders(w, M, dtype).items() if not hopeless(n, M)}
+            rounds = 20 if M == 1 else max(3, 7 - M // 100)
+            results.setdefault(str(dtype).removeprefix("torch."), {})[str(M)] = race(calls, rounds)
+    bandwidth = max(bandwidth, roofline.read_bandwidth())
+    facts = {"device": cpu_name(), "threads": torch.get_num_threads(), "capability": torch.backends.cpu.get_cpu_capability()}
+    versions = {"python": platform.python_version(), "torch": torch.__version__, "numba": __import__("numba").__version__}
+    return {
+        **facts, "date": datetime.now(UTC).isoformat(timespec="seconds"), "versions": versions,
+        "command": shlex.join(["python", "-m", "benchmarks.gemm_cpu", *sys.argv[1:]]), "shape": [N, K, G],
+        "read_bandwidth": bandwidth, "bytes": {"bf16": 2 * N * K, "int4": w.int4[0].nbytes, "int8": w.int8[0].nbytes},
+        "crossover": crossover(), "seconds": results,
+    }  # fmt: skip
+
+
+def cpu_name() -> str:
+    """The processor's name where Linux tells it, and the number of cores."""
+    info = Path("/proc/cpuinfo")
+    names = [s.split(":")[1].strip() for s in info.read_text().splitlines() if "model name" in s] if info.exists() else []
+    return f"CPU {(names or [platform.processor() or platform.machine()])[0]}, {os.cpu_count()} cores"
+
+
+def decode_table(r: dict) -> str:
+    """One token: milliseconds, bytes a second, and what that is worth against torch."""
+    one, bandwidth = r["seconds"]["bfloat16"]["1"], r["read_bandwidth"]
+    lines = [
+        "| M = 1, bf16 x | ms (quartiles) | GB/s | of read bandwidth | × torch bf16 | × torch's packed op |",
+        "|---" * 6 + "|",
+    ]
+    for name, size in (("torch 16/32-bit", "bf16"), ("int4 chosen", "int4"), ("int4 torch", "int4"),
+                       ("int8 chosen", "int8"), ("int8 torch", "int8")):  # fmt: skip
+        t, rate = one[name], r["bytes"][size] / one[name][0]
+        packed = f"{one[f'{size} torch'][0] / t[0]:.2f}" if size != "bf16" else ""
+        cells = (name, "{1:.2f} ({0:.2f}–{2:.2f})".format(*sorted(1e3 * s for s in t)), f"{rate / 1e9:.1f}")
+        ratios = (f"{rate / bandwidth:.0%}", f"{one['torch 16/32-bit'][0] / t[0]:.2f}", packed)
+        lines.append(f"| {' | '.join((*cells, *ratios))} |")
+    return "\n".join(lines)
+
+
+def sweep_table(by_tokens: dict, title: str) -> str:
+    """Milliseconds by number of tokens: a column a contender."""
+    names = list(next(iter(by_tokens.values())))
+    lines = [f"| {title}: M | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+    for M, row in by_tokens.items():
+        cells = (f"{row[n][0] * 1e3:.2f}" if n in row else "" for n in names)
+        lines.append(f"| {M} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def plot(r: dict):
+    """Time a token against M, log–log: flat is memory-bound no more."""
+    by_tokens = r["seconds"]["bfloat16"]
+    names = ("torch 16/32-bit", "int4 chosen", "int8 chosen", "int4 torch", "w8a8 torch")
+    series = {n: [1e6 * row[n][0] / int(M) for M, row in by_tokens.items()] for n in names}
+    title = "Few tokens: fewer bytes win. Many tokens: weight-only formats meet bf16 again"
+    return plots.lines(
+        [int(M) for M in by_tokens], series, title, "tokens M", f"µs a token, W ({N}, {K})", logx=True, logy=True
+    )
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("runs"))
+    parser.add_argument("--quick", action="store_true", help="M = 1, 16, 128 only")
+    parser.add_argument("--tune", action="store_true", help="measure the cross-overs and keep them for this machine")
+    args = parser.parse_args()
+    if args.tune:
+        set_crossover(measure_crossover())
+        print(describe())
+        return
+    with torch.inference_mode():
+        r = run(args.quick)
+    where = f"{r['device']}, {r['threads']} threads, {r['capability']}"
+    print(f"{where}, reads {r['read_bandwidth'] / 1e9:.1f} GB/s; W ({N}, {K})\n")
+    print("\n\n".join([decode_table(r), *(sweep_table(t, f"ms, {dtype} x") for dtype, t in r["seconds"].items())]))
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / "gemm-cpu.json").write_text(json.dumps(r, indent=1) + "\n")
+    plot(r).savefig(args.out / "gemm-cpu.png")
+    print(f"\nwritten to {args.out}/gemm-cpu.json and .png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""The loops of the CPU kernels, as plain as they can be: numba compiles them (gemm.jit), gemm.cpu feeds them.
+
+The idea that makes 4 bits fast on a CPU is to stay in integers. Converting every weight to a float costs more than
+reading it; a 16-bit integer product costs a fraction of an instruction (vpmaddwd adds 16 to 32 products at once). So
+the *activations* become integers, 16 bits with one scale a block, which is finer than bf16 ever was:
+
+    y[m, n] = Σ_blocks  s[n, g] · t[m, b] · ( Σ_k  u[n, k] · v[m, k]  -  z · Σ_k v[m, k] )
+              one float product a block      exact in int32                exact in int32
+    u: stored code (unsigned)   z: zero point (8 or 128 when symmetric)   v: x as int16, x ≈ t · v
+
+Error: |Δx| ≤ t/2 = max|x of the block| / 65534; nothing else but fp32 rounding of the sum over blocks.
+A block is at most 128 weights: 255 · 32767 · 128 < 2^31. Scales come as bf16 bits (uint16) or as fp32; rows of w are
+padded to whole blocks with anything at all, because x is padded with zeros.
+"""
+
+import numpy as np
+
+from qcourse.gemm.jit import kernel
+
+f32, i16, i32, u16, u32 = np.float32, np.int16, np.int32, np.uint16, np.uint32
+BLOCK = 128  # weights that share one activation scale
+TINY = f32(1e-30)  # blocks quieter than this are rounded to 0
+
+
+@kernel
+def to_int16(x, codes, scale, total, pairs, m0, m1):
+    """x (M, K), fp32 or bf16 bits → codes (M, groups, blocks, block) int16, scale (M, groups, blocks), total = Σ codes.
+
+    A NaN or inf makes its block's scale NaN. With `pairs`, even columns come first within a block and odd ones second:
+    the order in which nibbles are unpacked.
+    """
+    K, (_, groups, blocks, block) = x.shape[1], codes.shape
+    for m in range(m0, m1):
+        for g in range(groups):
+            for b in range(blocks):
+                first = (g * blocks + b) * block
+                loudest, bad = TINY, False
+                for k in range(first, min(first + block, K)):
+                    v = u32(u32(x[m, k]) << u32(16)).view(f32) if x.itemsize == 2 else f32(x[m, k])
+                    loudest = max(loudest, abs(v))
+                    bad |= not np.isfinite(v)
+                inverse = f32(0) if bad else f32(32767) / loudest
+                scale[m, g, b] = f32(np.nan) if bad else loudest / f32(32767)
+                added = i32(0)
+                for j in range(block):
+                    code = i16(0)
+                    if first + j < K and not bad:
+                        k = first + j
+                        v = u32(u32(x[m, k]) << u32(16)).view(f32) if x.itemsize == 2 else f32(x[m, k])
+                        code = i16(np.rint(v * inverse))
+                    codes[m, g, b, (j >> 1) + (j & 1) * (block >> 1) if pairs else j] = code
+                    added = i32(added + code)
+                total[m, g, b] = added
+
+
+def dot4(half):
+    """The int4 loops for blocks of 2·half weights (`half` bytes): a constant, so that LLVM makes straight vectors of it."""
+
+    @kernel
+    def int4_dot(w, scale, zero, x, x_scale, x_total, y, n0, n1):
+        """One token. Each byte is read once, split, multiplied, and forgotten."""
+        (_, groups, blocks, _), rows = x.shape, scale.shape[0]
+        for n in range(n0, n1):
+            row = n if rows > 1 else 0
+            y_n = f32(0)
+            for g in range(groups):
+                z = i32(zero[row, g]) if zero.size else i32(8)
+                s = u32(u32(scale[row, g]) << u32(16)).view(f32) if scale.itemsize == 2 else f32(scale[row, g])
+                for b in range(blocks):
+                    even, odd = i32(0), i32(0)
+                    for j in range(half):
+                        byte = w[n, g, b, j]
+                        even = i32(even + i32(i32(byte & 15) * i32(x[0, g, b, j])))
+                        odd = i32(odd + i32(i32(byte >> 4) * i32(x[0, g, b, half + j])))
+                    y_n += s * (x_scale[0, g, b] * f32(i32(even + odd - i32(z * x_total[0, g, b]))))
+            y[0, n] = y_n
+
+    @kernel
+    def int4_dots(w, scale, zero, x, x_scale, x_total, y, n0, n1):
+        """Several tokens: a row is unpacked once, to 16 bits in the first-level cache, and serves every token."""
+        (M, groups, blocks, _), rows = x.shape, scale.shape[0]
+        low, high = np.empty((groups, blocks, half), i16), np.empty((groups, blocks, half), i16)
+        flat = w.reshape(w.shape[0], groups * blocks * half)
+        flat_low, flat_high = low.reshape(low.size), high.reshape(high.size)
+        for n in range(n0, n1):
+            row = n if rows > 1 else 0
+            for j in range(low.size):
+                flat_low[j], flat_high[j] = flat[n, j] & 15, flat[n, j] >> 4
+            for m in range(M):
+                y_n = f32(0)
+                for g in range(groups):
+                    z = i32(zero[row, g]) if zero.size else i32(8)
+                    s = u32(u32(scale[row, g]) << u32(16)).view(f32) if scale.itemsize == 2 else f32(scale[row, g])
+                    for b in range(blocks):
+                        exact = i32(0)
+                        for j in range(half):
+                            even = i32(i32(low[g, b, j]) * i32(x[m, g, b, j]))
+                            odd = i32(i32(high[g, b, j]) * i32(x[m, g, b, half + j]))
+                            exact = i32(exact + even + odd)
+                        y_n += s * (x_scale[m, g, b] * f32(i32(exact - i32(z * x_total[m, g, b]))))
+                y[m, n] = y_n
+
+    @kernel
+    def decode4(w, scale, zero, out, n0, n1):
+        """Rows n0 … n1 of int4 → out (rows, groups, blocks, block) fp32, even columns of a block first (see `to_int16`)."""
+        (_, groups, blocks, _), rows = w.shape, scale.shape[0]
+        for n in range(n0, n1):
+            row = n if rows > 1 else 0
+            for g in range(groups):
+                z = i32(zero[row, g]) if zero.size else i32(8)
+                s = u32(u32(scale[row, g]) << u32(16)).view(f32) if scale.itemsize == 2 else f32(scale[row, g])
+                for b in range(blocks):
+                    for j in range(half):
+                        byte = w[n, g, b, j]
+                        out[n - n0, g, b, j] = f32(i32(i32(byte & 15) - z)) * s
+                        out[n - n0, g, b, half + j] = f32(i32(i32(byte >> 4) - z)) * s
+
+    return int4_dot, int4_dots, decode4
+
+
+@kernel
+def float4_dots(w, scale, zero, x, x_sum, y, n0, n1):
+    """Groups too short for integer blocks: in fp32, each scale spread over its group, so that one long loop remains.
+
+    w (N, K/2); x (2, M, K/2): even columns, then odd ones; x_sum (M, groups). y = Σ_k s · u · x - Σ_g s · z · Σ_k x
+    """
+    (_, M, halves), rows, groups = x.shape, scale.shape[0], x_sum.shape[1]
+    spread = np.empty((groups, halves // groups), f32)
+    flat = spread.reshape(halves)
+    for n in range(n0, n1):
+        row = n if rows > 1 else 0
+        for g in range(groups):
+            s = u32(u32(scale[row, g]) << u32(16)).view(f32) if scale.itemsize == 2 else f32(scale[row, g])
+            for j in range(halves // groups):
+                spread[g, j] = s
+        for m in range(M):
+            y_n = f32(0)
+            for j in range(halves):
+                byte = w[n, j]
+                y_n += flat[j] * (f32(i32(byte & 15)) * x[0, m, j] + f32(i32(byte >> 4)) * x[1, m, j])
+            for g in range(groups):
+                z = f32(zero[row, g]) if zero.size else f32(8)
+                y_n -= spread[g, 0] * z * x_sum[m, g]
+            y[m, n] = y_n
+
+
+@kernel
+def int8_dots(w, scale, zero, x, x_scale, x_total, y, n0, n1):
+    """8-bit codes in blocks of BLOCK: the same sum, without unpacking. A row stays in cache for every token."""
+    (M, groups, blocks, _), rows = x.shape, scale.shape[0]
+    for n in range(n0, n1):
+        row = n if rows > 1 else 0
+        for m in range(M):
+            y_n = f32(0)
+            for g in range(groups):
+                z = i32(zero[row, g]) if zero.size else i32(128)
+                s = u32(u32(scale[row, g]) << u32(16)).view(f32) if scale.itemsize == 2 else f32(scale[row, g])
+                for b in range(blocks):
+                    exact = i32(0)
+                    for j in range(BLOCK):
+                        exact = i32(exact + i32(i32(w[n, g, b, j]) * i32(x[m, g, b, j])))
+                    y_n += s * (x_scale[m, g, b] * f32(i32(exact - i32(z * x_total[m, g, b]))))
+            y[m, n] = y_n
+
+
+@kernel
+def w8a8_dots(w, x, y, n0, n1):
+    """int8 codes on both sides: y (M, N) int32 = Σ_k w[n, k] · x[m, k], exact for K < 131072."""
+    M, K = x.shape
+    for n in range(n0, n1):
+        for m in range(M):
+            exact = i32(0)
+            for k in range(K):
+                exact = i32(exact + i32(i32(w[n, k]) * i32(x[m, k])))
+            y[m, n] = exact
+
+
+@kernel
+def decode8(w, scale, zero, out, n0, n1):
+    """Rows n0 … n1 of 8-bit codes → out (rows, groups, blocks, BLOCK) fp32."""
+    (_, groups, blocks, _), rows = w.shape, scale.shape[0]
+    for n in range(n0, n1):
+        row = n if rows > 1 else 0
+        for g in range(groups):
+            z = i32(zero[row, g]) if zero.size else i32(128)
+            s = u32(u32(scale[row, g]) << u32(16)).view(f32) if scale.itemsize == 2 else f32(scale[row, g])
+            for b in range(blocks):
+                for j in range(BLOCK):
+                    out[n - n0, g, b, j] = f32(i32(i32(w[n, g, b, j]) - z)) * s

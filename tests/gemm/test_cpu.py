@@ -1,0 +1,150 @@
+"""The CPU kernels against exact arithmetic, within what their own law allows, for every shape a model may bring."""
+
+import inspect
+
+import pytest
+import torch
+from bounds import UNIT, bound, near
+
+from qcourse.gemm import cpu
+from qcourse.gemm.mismatch import KernelMismatch
+from qcourse.gemm.reference import reference
+from qcourse.numerics.granularity import per_channel, per_group
+from qcourse.numerics.quantize import dequantize, quantize
+from qcourse.numerics.schemes import PRESETS, int_weight
+from qcourse.packing.packed import pack
+
+ARGS = {
+    "int4 G=128": PRESETS["W4A16"].weights,
+    "int4 G=128 asym": PRESETS["W4A16_ASYM"].weights,
+    "int4 G=64": PRESETS["W4A16_G64"].weights,
+    "int4 G=32": PRESETS["W4A16_G32"].weights,
+    "int4 G=16 asym": int_weight(4, per_group(16), symmetric=False),
+    "int4 channel": PRESETS["W4A16_CHANNEL"].weights,
+    "int4 channel asym, fp32 scales": int_weight(4, per_channel, False).with_(scale_dtype=torch.float32),
+    "int8 channel": PRESETS["W8A16"].weights,
+    "int8 tensor": PRESETS["W8A16_TENSOR"].weights,
+    "int8 G=256 asym, fp16 scales": int_weight(8, per_group(256), False).with_(scale_dtype=torch.float16),
+}
+
+
+@pytest.mark.parametrize("name", ARGS)
+@pytest.mark.parametrize("dtype", UNIT, ids=str)
+@pytest.mark.parametrize("kernel", [cpu.int_dot, cpu.blocked])
+def test_agrees_with_exact_arithmetic(kernel, name, dtype):
+    q = quantize(torch.randn(37, 512), ARGS[name])
+    for M in (1, 2, 5, 33):
+        x = torch.randn(M, 512).to(dtype)
+        assert near(kernel(x, pack(q)), x, q), M
+
+
+@pytest.mark.parametrize("kernel", [cpu.int_dot, cpu.blocked])
+@pytest.mark.parametrize(("N", "K"), [(1, 1), (3, 7), (129, 130), (257, 255), (40, 1000)])
+@pytest.mark.parametrize("bits", [4, 8])
+def test_rows_of_any_length(kernel, bits, N, K):
+    q = quantize(torch.randn(N, K), int_weight(bits, per_channel))
+    for M in (1, 3):
+        x = torch.randn(M, K)
+        assert near(kernel(x, pack(q)), x, q)
+
+
+@pytest.mark.parametrize("M", [1, 9, 1024])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_threads_do_not_change_a_bit(M, threads):
+    """Every row is summed by one thread, so the result does not depend on how many there are."""
+    q = quantize(torch.randn(261, 512), ARGS["int4 G=128"])
+    x = torch.randn(M, 512)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        y = cpu.int_dot(x, pack(q))
+        blocked = cpu.blocked(x, pack(q))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(y, cpu.int_dot(x, pack(q))) and near(y, x, q) and near(blocked, x, q)
+
+
+def test_more_precise_than_bf16_activations():
+    """The reason int16 activations are allowed: they lose less than rounding x to bf16 would."""
+    q = quantize(torch.randn(64, 1024), ARGS["int4 G=128"])
+    x = torch.randn(1, 1024)
+    exact = x.double() @ dequantize(q).double().T
+    ours, bf16 = cpu.int_dot(x, pack(q)), x.bfloat16().double() @ dequantize(q).double().T
+    assert 20 * (ours - exact).norm() < (bf16 - exact).norm()
+
+
+@pytest.mark.parametrize("kernel", [cpu.int_dot, cpu.blocked])
+@pytest.mark.parametrize("name", ["int4 G=128", "int4 G=32", "int8 channel"])
+class TestAwkwardInput:
+    def weight(self, name):
+        return quantize(torch.randn(8, 256), ARGS[name])
+
+    def test_no_tokens(self, kernel, name):
+        assert kernel(torch.zeros(2, 0, 256), pack(self.weight(name))).shape == (2, 0, 8)
+
+    def test_views_that_are_not_contiguous(self, kernel, name):
+        q, x = self.weight(name), torch.randn(256, 3)
+        assert near(kernel(x.T, pack(q)), x.T, q)
+        wide = torch.randn(3, 512)[:, 1::2]
+        assert near(kernel(wide, pack(q)), wide, q)
+
+    def test_leading_axes_and_bias(self, kernel, name):
+        q, x, bias = self.weight(name), torch.randn(2, 3, 256), torch.randn(8)
+        y = kernel(x, pack(q), bias)
+        assert y.shape == (2, 3, 8) and near((y - bias).flatten(0, 1), x.flatten(0, 1), q, slack=2)
+
+    @pytest.mark.parametrize("scale", [0.0, 1e-38, 1e-20, 1e30])
+    def test_quiet_and_loud_activations(self, kernel, name, scale):
+        q, x = self.weight(name), torch.randn(2, 256) * scale
+        assert near(kernel(x, pack(q)), x, q)
+
+    @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+    def test_a_token_that_is_not_finite_says_so_and_spares_the_others(self, kernel, name, bad):
+        q, x = self.weight(name), torch.randn(3, 256)
+        x[1, 200] = bad
+        y = kernel(x, pack(q))
+        assert not torch.isfinite(y[1]).any() and near(y[::2], x[::2], q)
+
+    def test_wrong_input_is_named(self, kernel, name):
+        p = pack(self.weight(name))
+        with pytest.raises(ValueError, match="x has K=128"):
+            kernel(torch.zeros(1, 128), p)
+        with pytest.raises(TypeError, match="a floating dtype expected"):
+            inspect.unwrap(kernel)(torch.zeros(1, 256, dtype=torch.int32), p)  # past the tests' own shape checker
+        with pytest.raises(KernelMismatch, match="load the model with the device"):
+            kernel(torch.zeros(1, 256, device="meta"), p)
+        if "int4" in name:
+            with pytest.raises(KernelMismatch, match="layout 'awq'"):
+                kernel(torch.zeros(1, 256), pack(self.weight(name), "awq"))
+
+
+def test_compressed_tensors_words_are_the_same_bytes():
+    q, x = quantize(torch.randn(24, 384), ARGS["int4 G=128"]), torch.randn(2, 384)
+    assert torch.equal(cpu.int_dot(x, pack(q)), cpu.int_dot(x, pack(q, "compressed-tensors")))
+
+
+@pytest.mark.parametrize(("M", "N", "K"), [(1, 5, 7), (3, 33, 100), (12, 64, 1024), (2, 300, 4096)])
+def test_int8_products_are_exact(M, N, K):
+    x, w = (torch.randint(-128, 128, (r, K), dtype=torch.int8) for r in (M, N))
+    assert torch.equal(cpu.int8_dots(x, w).long(), x.long() @ w.long().T)
+
+
+def test_int8_sums_reach_the_edge_of_int32():
+    x = torch.full((2, 131071), -128, dtype=torch.int8)
+    assert (cpu.int8_dots(x, x) == 131071 * 16384).all()
+
+
+def test_the_reference_agrees_with_both():
+    q, x = quantize(torch.randn(64, 512), ARGS["int4 G=128 asym"]), torch.randn(4, 512)
+    expected = reference(x, pack(q))
+    for kernel in (cpu.int_dot, cpu.blocked):
+        assert ((kernel(x, pack(q)) - expected).abs() <= 2 * bound(x, q)).all()
+
+
+@pytest.mark.parametrize("kernel", [cpu.int_dot, cpu.blocked])
+@pytest.mark.parametrize("dtype", UNIT, ids=str)
+def test_inference_mode_and_many_rows(kernel, dtype):
+    """Large enough that worker threads take part; a thread does not inherit the caller's mode."""
+    with torch.inference_mode():
+        q, x = quantize(torch.randn(1500, 1024), ARGS["int4 G=128"]), torch.randn(3, 1024).to(dtype)
+        assert near(kernel(x, pack(q)), x, q)
