@@ -30,7 +30,8 @@ pre.code { font: .85rem/1.4 ui-monospace, monospace; }
 th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { color: var(--soft); font-weight: 600; } td { overflow-wrap: anywhere; }
 .grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: 1rem; }
-figure { margin: 0; display: flex; flex-direction: column; justify-content: space-between; } figcaption { font-size: .9rem; } svg { width: 100%; height: auto; display: block; }
+figure { margin: 0; display: flex; flex-direction: column; justify-content: space-between; }
+figcaption { font-size: .9rem; } svg { width: 100%; height: auto; display: block; }
 svg text { fill: var(--soft); font: 10px system-ui, sans-serif; } svg rect { fill: var(--bar); }
 svg line { stroke: var(--line); }
 a { color: var(--bar); }
