@@ -82,7 +82,7 @@ check("01.1", quantize_per_channel)
 # ```text
 #     codes (N, K)      scale (N, 1)          Ŵ (N, K)
 #   [ -127  25  50 ]      [ 0.02 ]      [ -2.54  0.50  1.00 ]
-#   [   10   0 -20 ]      [ 0.10 ]      [  1.00  0.00 -2.00 ]      each row by its own scale
+#   [   10   0 -20 ]      [ 0.10 ]      [  1.00  0.00 -2.00 ]     each row its own
 # ```
 #
 # | | | |
@@ -113,7 +113,7 @@ check("01.2", dequantize)
 # ```text
 #    Σₖ x[m,k] · (s[n] · q[n,k])   =   s[n] · Σₖ x[m,k] · q[n,k]
 #
-#    scale W, then multiply             multiply, then scale y          both are right; look at the second one
+#    scale W, then multiply             multiply, then scale y        (both are right)
 # ```
 #
 # | | | |
@@ -125,7 +125,7 @@ check("01.2", dequantize)
 
 # %%
 def quant_linear(x, codes, scale, bias=None):
-    """y = x @ W_hat.T + bias, (M, N) in float32, for the weight that codes (N, K) and scale (N, 1) stand for."""
+    """y = x @ W_hat.T + bias, float32 (M, N); codes (N, K) and scale (N, 1) stand for W_hat."""
     ### BEGIN SOLUTION
     y = (x.float() @ codes.float().T) * scale.T
     return y if bias is None else y + bias
@@ -181,7 +181,7 @@ check("01.4", memory_bytes)
 # ```text
 #   B = 4         code   0     1     2     3     4   ···                15
 #                        ├─────┼─────┼─────┼─────┼── ··· ───────────────┤
-#   x             min = -0.3         z = 1 is exactly 0.0           max = 4.2          s = 0.3
+#   x             min = -0.3         z = 1 is exactly 0.0           max = 4.2     s = 0.3
 # ```
 #
 # | | | |
@@ -236,7 +236,7 @@ check("01.5", quantize_asymmetric)
 
 # %%
 def mse_scale(W, num_bits, fractions):
-    """The scale (N, 1) of each row of W (N, K), among the given fractions of absmax, with the least squared error."""
+    """For each row of W (N, K) the scale, among fractions of absmax, with the least squared error: (N, 1)."""
     ### BEGIN SOLUTION
     limit = 2 ** (num_bits - 1) - 1
     absmax = W.abs().amax(dim=1, keepdim=True)

@@ -38,8 +38,9 @@ hint("02.3")
 #
 # ```text
 #             K = 12, G = 4
-#   row 0   [ w w w w │ w w w w │ w w w w ]      scale [ s s s ]        (N, K) and (N, K/G)
-#   row 1   [ w w w w │ w w w w │ w w w w ]            [ s s s ]
+#   row 0   [ w w w w │ w w w w │ w w w w ]      [ s s s ]
+#   row 1   [ w w w w │ w w w w │ w w w w ]      [ s s s ]
+#                     W (N, K)                  scale (N, K/G)
 # ```
 #
 # | | | |
@@ -137,7 +138,7 @@ check("02.3", pack_nibbles)
 # ```text
 #   0xD5   →   low 5, high 13   →   -3, 5   →   columns 2i, 2i + 1
 #
-#   bytes  [ b0  b1  b2 ]   →   codes  [ b0.low b0.high │ b1.low b1.high │ b2.low b2.high ]
+#   bytes  [ b0  b1 ]   →   codes  [ b0.low  b0.high │ b1.low  b1.high ]
 # ```
 #
 # | | | |
@@ -167,11 +168,11 @@ check("02.4", unpack_nibbles)
 # $$\text{qweight}[r, n] = \sum_{j=0}^{7} q_{n,\,8r+j}\cdot 16^{\,j}\qquad \text{qzeros}[g, c] = \sum_{j=0}^{7} (z_{8c+j,\,g} - 1)\cdot 16^{\,j}$$
 #
 # ```text
-#   qweight (K/8, N)            n →                    one word of qweight, as hex digits
+#   qweight (K/8, N)     n →                   one word, as hex digits
 #              ┌──────┬──────┬──────┐
-#   k = 0…7    │ word │ word │ word │                 0x  7  6  5  4  3  2  1  0
-#   k = 8…15   │ word │ word │ word │                     └─ k = 7 ··· k = 0 ─┘
-#              └──────┴──────┴──────┘
+#   k = 0…7    │ word │ word │ word │          0x 7 6 5 4 3 2 1 0
+#   k = 8…15   │ word │ word │ word │             │             └ k = 0
+#              └──────┴──────┴──────┘             └ k = 7
 # ```
 #
 # | | | |
@@ -185,7 +186,7 @@ check("02.4", unpack_nibbles)
 
 # %%
 def pack_int32_gptq(codes, zeros):
-    """GPTQ v1: qweight int32 (K/8, N) packed along K, qzeros int32 (groups, N/8) packed along N, holding z - 1."""
+    """GPTQ v1: int32 qweight (K/8, N), packed along K; int32 qzeros (groups, N/8), along N, z - 1."""
     ### BEGIN SOLUTION
     if (zeros == 0).any():
         raise ValueError("GPTQ v1 stores z - 1: a zero point of 0 cannot be stored")
@@ -210,9 +211,9 @@ check("02.5", pack_int32_gptq)
 #
 # ```text
 #   nibble of the word    7   6   5   4 │ 3   2   1   0
-#   holds column 8w +     7   5   3   1 │ 6   4   2   0        from the lowest: 0 2 4 6 1 3 5 7
+#   holds column 8w +     7   5   3   1 │ 6   4   2   0       lowest first: 0 2 4 6 1 3 5 7
 #                                     ▲               ▲
-#                                     └─ 0x000F000F ──┘        columns 1 and 0, ready as a pair
+#                                     └─ 0x000F000F ──┘       columns 1 and 0, a pair
 # ```
 #
 # | | | |
@@ -222,7 +223,7 @@ check("02.5", pack_int32_gptq)
 
 # %%
 def pack_awq(codes):
-    """AWQ (GEMM): qweight int32 (K, N/8), packed along N in the order 0 2 4 6 1 3 5 7 from the lowest nibble."""
+    """AWQ (GEMM): int32 qweight (K, N/8), packed along N, nibbles in the order 0 2 4 6 1 3 5 7."""
     ### BEGIN SOLUTION
     order = (0, 2, 4, 6, 1, 3, 5, 7)
     q = codes.T.to(torch.int32)
