@@ -120,7 +120,7 @@ check("08.2", gemv_naive)
 #                                            has to compute for itself
 # ```
 #
-# Judged in two ways: the answer (as in 08.2, for x in bf16 too), and the time: at most **10 times** what it takes to
+# Judged in two ways: the answer (as in 08.2, for x in bf16 too), and the time: at most **20 times** what it takes to
 # decode all of W and multiply then, measured beside it on one core. That is generous on purpose.
 #
 # | | |
