@@ -4,8 +4,9 @@ Law, with q the stored codes, z the zero point, s the scale of a group g of k's,
 
     y[m, n] = Σ_g s[n, g] · Σ_{k in g} x[m, k] · (q[n, k] - z[n, g])        q - z is an exact bf16 and fp16
 
-**Layout.** The kernels read rows: "row" and "compressed-tensors", which are the same bytes, so the file's own tensor is
-the operand and nothing is repacked. They read them in *units* of 16 bits; a unit holds P = 16/B codes of one row:
+**Layout.** The kernels read rows: "row" and "compressed-tensors", which are the same bytes (the second pads a row to whole
+words), so the file's own tensor is the operand and nothing is repacked. They read them in *units* of 16 bits; a unit
+holds P = 16/B codes of one row:
 
     unit u of row n       bits 0-3    4-7      8-11     12-15          (int4: P = 4;  int8: P = 2)
     holds k =             4u          4u + 1   4u + 2   4u + 3
@@ -18,11 +19,11 @@ x, the small side. A Marlin layout buys the same by shuffling the file; with pla
 sum, GEMV and GEMM share one tensor, and a checkpoint loads without a repacking step. What Marlin still has and this has
 not: its nibbles lie so that one 32-bit mask unpacks two weights at once. Which wins on a GPU: not measured yet.
 
-**A new format** (FP4, say) is one more `unpack_*` function of a 16-bit unit, and one line in `FORMATS`.
+**A new format** (FP4, say) is one more `unpack_*` function of a 16-bit unit, and one line in `FORMATS`: a test adds E2M1.
 
-**Where the scale goes.** When a step of BK codes lies in one group (G % BK == 0, or per channel), s multiplies the fp32
-sum of that step: one multiply for BK weights, and no rounding of the weight at all. Finer groups multiply the weight
-first, which rounds it to x's dtype exactly as `reference` does.
+**Where the scale goes.** When the codes of a step lie in one group (G a multiple of 128, or per channel), s multiplies the
+fp32 sum of that step: one multiply for 128 weights, and no rounding of the weight at all. Finer groups multiply the
+weight first, which rounds it to x's dtype exactly as `reference` does.
 
 Sources: Frantar et al. 2024 (Marlin, arXiv:2408.11743); magic-number conversion: Kim et al. 2022 (arXiv:2211.10017).
 """
@@ -35,6 +36,7 @@ from qcourse.gemm import triton_launch
 from qcourse.gemm.mismatch import KernelMismatch
 from qcourse.gemm.triton_launch import Launch, Tile, tile_of
 from qcourse.numerics.grids import IntGrid
+from qcourse.numerics.schemes import QuantizationArgs
 from qcourse.packing.packed import PackedWeight
 from qcourse.shapes import Float, Integer, Tensor
 
@@ -45,7 +47,7 @@ from qcourse.shapes import Float, Integer, Tensor
 # batch: the same weights a step beside 64 tokens, whose columns cost the tensor core less time than the weights take to
 #   arrive; 8 warps, because with 4 Ampere runs out of registers.
 # prefill: 128 × 128 outputs: 64 fp32 sums a thread for the step and 64 for the total, below 255 registers; each unpacked
-#   weight is used 128 times, which is what hides the unpacking. Fewer stages where shared memory is small (8.9).
+#   weight is used 128 times, which is to hide the unpacking. Fewer stages where shared memory is small (8.9).
 TILES = {
     "decode": Tile(BM=16, BN=128, BK=64, num_warps=4, num_stages=4),
     "batch": Tile(BM=64, BN=128, BK=64, num_warps=8, num_stages=3),
@@ -72,7 +74,12 @@ def unpack_int8(units, j: tl.constexpr, zero, DTYPE: tl.constexpr, COMPUTE: tl.c
     return (code.to(tl.float32, bitcast=True) - (zero + 8388608)).to(DTYPE).to(COMPUTE)
 
 
-FORMATS = {4: unpack_int4, 8: unpack_int8}  # bits of an integer code: its unpack step
+FORMATS = {"int4": unpack_int4, "int8": unpack_int8}  # every format that these kernels know, and its unpack step
+
+
+def format_of(args: QuantizationArgs) -> str:
+    """The name under which FORMATS would know it: int4, int8, or a float grid's own name (e2m1)."""
+    return f"int{args.num_bits}" if isinstance(args.grid, IntGrid) else args.grid.name
 
 
 @triton.jit
@@ -150,7 +157,7 @@ def launch(M: int, p: PackedWeight, dtype: torch.dtype, bias: bool, arch: int, p
     splits = 1 if name == "prefill" else triton_launch.split_count(tiles, steps, processors)
     G = p.args.group_size or 1 << 30  # per channel and per tensor: one group, whatever K is
     constants = {
-        "UNPACK": FORMATS[num_bits], "P": P, "G": G, "GROUPS": max(1, UNITS * P // G), "UNITS": UNITS,
+        "UNPACK": FORMATS[format_of(p.args)], "P": P, "G": G, "GROUPS": max(1, UNITS * P // G), "UNITS": UNITS,
         "ZERO": 1 << (num_bits - 1) if p.zero_point is None else None, "PLANES": name != "decode",
         "HAS_BIAS": bias and splits == 1, "COMPUTE": triton_launch.compute_dtype(dtype), "BM": tile.BM, "BN": tile.BN,
     }  # fmt: skip
@@ -158,20 +165,21 @@ def launch(M: int, p: PackedWeight, dtype: torch.dtype, bias: bool, arch: int, p
     return Launch((tiles, splits), constants, tile.options(bytes_a_step, arch))
 
 
-def units_of(p: PackedWeight, num_bits: int) -> Integer[Tensor, "N U"]:
+def units_of(p: PackedWeight, name: str) -> Integer[Tensor, "N U"]:
     """The packed rows as int16 units, without a copy.
 
-    Raises KernelMismatch for other layouts, bits or grids, for a K whose row ends within a unit, and for groups that
-    share a unit.
+    Raises KernelMismatch for other layouts or formats than `name`, for a K whose row ends within a unit, and for groups
+    that neither divide a step nor are divided by it.
     """
-    K, P = p.shape[1], 16 // num_bits
+    K, num_bits = p.shape[1], p.args.num_bits
+    P = 16 // num_bits
     if p.layout not in ("row", "compressed-tensors"):
         raise KernelMismatch(
             f"layout {p.layout!r}: the Triton kernels read rows, 'row' or 'compressed-tensors'; repack with "
             "pack(unpack(p), 'compressed-tensors')"
         )
-    if not isinstance(p.args.grid, IntGrid) or p.args.num_bits != num_bits:
-        raise KernelMismatch(f"{p.args.grid}: this kernel unpacks {num_bits}-bit integer codes")
+    if format_of(p.args) != name:
+        raise KernelMismatch(f"the weight is {format_of(p.args)}: this kernel unpacks {name} codes")
     G, step = p.args.group_size or 128, TILES["decode"].BK // 2 * P
     if G % 16 or G % step and step % G:
         raise KernelMismatch(f"group_size={G}: 16, 32, 64 or a multiple of {step} expected, so that groups and steps nest")
@@ -180,7 +188,7 @@ def units_of(p: PackedWeight, num_bits: int) -> Integer[Tensor, "N U"]:
     return p.data.contiguous().view(torch.int16)
 
 
-def weight_only(x: Tensor, p: PackedWeight, bias: Tensor | None, num_bits: int, kernel: str) -> Tensor:
+def weight_only(x: Tensor, p: PackedWeight, bias: Tensor | None, name: str, kernel: str) -> Tensor:
     """Check, launch, sum the splits: what both doors do."""
     arch, processors = triton_launch.architecture(x, kernel)
     if x.dtype not in (torch.bfloat16, torch.float16):
@@ -190,7 +198,7 @@ def weight_only(x: Tensor, p: PackedWeight, bias: Tensor | None, num_bits: int, 
         raise ValueError(f"x has K={x.shape[-1]}, the weight (N, K) = {p.shape}")
     if p.data.device != x.device:
         raise ValueError(f"the weight is on {p.data.device}, x on {x.device}: move one of them")
-    units, bias = units_of(p, num_bits), triton_launch.check_bias(bias, N, x.device)
+    units, bias = units_of(p, name), triton_launch.check_bias(bias, N, x.device)
     x = x.reshape(-1, K).contiguous()
     M, U = len(x), units.shape[1]
     y = x.new_empty(M, N)
@@ -198,7 +206,7 @@ def weight_only(x: Tensor, p: PackedWeight, bias: Tensor | None, num_bits: int, 
         return y.view(*lead, N)
     plan = launch(M, p, x.dtype, bias is not None, arch, processors)
     if plan.constants["PLANES"]:
-        P = 16 // num_bits
+        P = plan.constants["P"]
         x = torch.nn.functional.pad(x, (0, U * P - K)).view(M, U, P).transpose(1, 2).reshape(M, P * U)
     splits = plan.grid[1]
     out = y if splits == 1 else x.new_empty(splits, M, N, dtype=torch.float32)
@@ -222,9 +230,9 @@ def w4a16_matmul(x: Float[Tensor, "*lead K"], p: PackedWeight, bias: Tensor | No
     Raises KernelMismatch for layouts, formats and devices it does not understand, TypeError for another x dtype,
     ValueError for another K or device.
     """
-    return weight_only(x, p, bias, 4, "w4a16_matmul")
+    return weight_only(x, p, bias, "int4", "w4a16_matmul")
 
 
 def w8a16_matmul(x: Float[Tensor, "*lead K"], p: PackedWeight, bias: Tensor | None = None) -> Float[Tensor, "*lead N"]:
     """The same for int8 rows: y = x @ Ŵ.T + bias. Raises and errs like `w4a16_matmul`."""
-    return weight_only(x, p, bias, 8, "w8a16_matmul")
+    return weight_only(x, p, bias, "int8", "w8a16_matmul")

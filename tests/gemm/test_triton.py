@@ -52,6 +52,10 @@ def test_the_bounds_notice_a_zero_point_off_by_one_and_swapped_groups(outcomes):
     assert outcomes["mistakes are seen"]["ratio"] < 0.1  # at least ten times beyond the bound
 
 
+def test_a_new_weight_format_joins_by_its_unpack_step_alone(outcomes):
+    assert 0 < outcomes["a new format"]["ratio"] <= 1
+
+
 def test_what_is_not_understood_is_refused_with_a_reason(outcomes):
     refusals = {words: o["error"] for words, o in outcomes.items() if "error" in o}
     assert len(refusals) >= 14

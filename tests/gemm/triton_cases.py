@@ -16,13 +16,25 @@ import json
 from dataclasses import dataclass, replace
 
 import torch
+import triton
+import triton.language as tl
 
 from qcourse.gemm import triton_w8a8, triton_weight_only
 from qcourse.gemm.reference import reference
 from qcourse.gemm.triton_weight_only import TILES, w4a16_matmul, w8a16_matmul
 from qcourse.numerics.granularity import per_channel, per_group, per_tensor
+from qcourse.numerics.grids import E2M1
 from qcourse.numerics.quantize import dequantize, quantize
-from qcourse.numerics.schemes import E5M2, FP8_TENSOR, FP8_TOKEN, INT8_TOKEN, PRESETS, fp8_weight, int_weight
+from qcourse.numerics.schemes import (
+    E5M2,
+    FP8_TENSOR,
+    FP8_TOKEN,
+    INT8_TOKEN,
+    PRESETS,
+    QuantizationArgs,
+    fp8_weight,
+    int_weight,
+)
 from qcourse.packing.packed import PackedWeight, pack, unpack
 
 BF16, FP16, FP32 = torch.bfloat16, torch.float16, torch.float32
@@ -172,6 +184,37 @@ def bf16_is_cut_not_rounded(device):
     return 0.0
 
 
+@triton.jit
+def unpack_e2m1(units, j: tl.constexpr, zero, DTYPE: tl.constexpr, COMPUTE: tl.constexpr):
+    """Nibble s.ee.m → twice its value, an integer: (implicit one, m) shifted by max(e, 1) - 1; then halved."""
+    code = (units >> (4 * j)) & 0xF
+    e = (code >> 1) & 3
+    twice = ((code & 1) + tl.where(e > 0, 2, 0)) << (tl.maximum(e, 1) - 1)
+    return tl.where(code >= 8, -twice, twice).to(tl.float32).to(DTYPE).to(COMPUTE) * 0.5
+
+
+def a_new_format(device):
+    """FP4 (E2M1) joins by its unpack step and one line in FORMATS; returns the largest ratio."""
+    triton_weight_only.FORMATS["e2m1"] = unpack_e2m1
+    try:
+        return max(
+            FP4(4, M, 33, 256, G, dtype=dtype).ratio(device)
+            for M, G, dtype in ((1, 128, BF16), (3, 32, FP16), (17, 64, BF16))
+        )
+    finally:
+        del triton_weight_only.FORMATS["e2m1"]
+
+
+class FP4(Weights):
+    """E2M1 weights instead of integers."""
+
+    def args(self):
+        return QuantizationArgs(E2M1, per_group(self.group))
+
+    def door(self):
+        return lambda x, p, bias: triton_weight_only.weight_only(x, p, bias, "e2m1", "fp4")
+
+
 def no_tokens(device):
     x, p, _ = Weights(4, 1, 8, 64, 32).operands(device)
     assert w4a16_matmul(x[:0], p).shape == (0, 8)
@@ -210,8 +253,8 @@ def refusals(device):
     return {
         "KernelMismatch: group_size=48": lambda: w4a16_matmul(x, p),
         "KernelMismatch: layout 'gptq'": lambda: w4a16_matmul(x[:, :64], pack(unpack(good), "gptq")),
-        "KernelMismatch: IntGrid(num_bits=4": lambda: w8a16_matmul(x[:, :64], good),
-        "KernelMismatch: FloatGrid(name='e5m2'": lambda: w8a16_matmul(x, e5m2),
+        "KernelMismatch: the weight is int4": lambda: w8a16_matmul(x[:, :64], good),
+        "KernelMismatch: the weight is e5m2": lambda: w8a16_matmul(x, e5m2),
         "KernelMismatch: K=98": lambda: w4a16_matmul(torch.zeros(1, 98, dtype=BF16, device=device), odd),
         "ValueError: x has K=96": lambda: w4a16_matmul(x, good),
         "TypeError: x is torch.float32": lambda: w4a16_matmul(x[:, :64].float(), good),
@@ -234,8 +277,14 @@ def refused(call):
     return "nothing"
 
 
-FACTS = {"int8 is exact": exactness, "bf16 is cut": bf16_is_cut_not_rounded, "no tokens": no_tokens, "views": views,
-         "mistakes are seen": mistakes}  # fmt: skip
+FACTS = {
+    "int8 is exact": exactness,
+    "bf16 is cut": bf16_is_cut_not_rounded,
+    "a new format": a_new_format,
+    "no tokens": no_tokens,
+    "views": views,
+    "mistakes are seen": mistakes,
+}
 
 
 def main(device="cpu"):
