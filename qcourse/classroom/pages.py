@@ -12,7 +12,7 @@ def page_name(student: str) -> str:
     """A file name that any system accepts and that two students never share.
 
     >>> page_name("Jane Doe (42)")
-    'Jane_Doe_42-7f0a6e.html'
+    'Jane_Doe_42-e689b8.html'
     """
     plain = re.sub(r"[^A-Za-z0-9]+", "_", student).strip("_")[:40]
     return f"{plain or 'student'}-{digest(student)[:6]}.html"
