@@ -15,8 +15,8 @@ import triton
 import triton.language as tl
 
 from qcourse.gemm.mismatch import KernelMismatch
-from qcourse.gemm.triton_launch import Launch, Tile, architecture, check_bias, regime, tile_of
-from qcourse.shapes import Float, Integer, Tensor, UInt8
+from qcourse.gemm.triton_launch import Launch, Tile, architecture, check_bias, jit, regime, tile_of
+from qcourse.shapes import Float, Integer, Shaped, Tensor
 
 # decode: bytes of w are everything. 64 rows fill one Hopper instruction and make N = 4096 into 64 programs without
 #   splitting K; 256 codes a row are two whole 128-byte lines; four stages of 20 KB keep 60 KB a program in flight, which
@@ -31,7 +31,7 @@ TILES = {
 }
 
 
-@triton.jit
+@jit
 def w8a8_kernel(
     x_ptr, w_ptr, sx_ptr, sw_ptr, bias_ptr, y_ptr, M, N, K, sx_stride, sw_stride,
     INTEGER: tl.constexpr, EVEN_K: tl.constexpr, HAS_BIAS: tl.constexpr,
@@ -126,7 +126,7 @@ def int8_w8a8_matmul(
 
 
 def fp8_w8a8_matmul(
-    x_codes: UInt8[Tensor, "M K"], w_codes: UInt8[Tensor, "N K"],
+    x_codes: Shaped[Tensor, "M K"], w_codes: Shaped[Tensor, "N K"],
     x_scale: Float[Tensor, "rows 1"], w_scale: Float[Tensor, "channels 1"],
     out_dtype: torch.dtype = torch.bfloat16, bias: Tensor | None = None,
 ) -> Float[Tensor, "M N"]:  # fmt: skip

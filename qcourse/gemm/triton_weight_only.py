@@ -34,7 +34,7 @@ import triton.language as tl
 
 from qcourse.gemm import triton_launch
 from qcourse.gemm.mismatch import KernelMismatch
-from qcourse.gemm.triton_launch import Launch, Tile, tile_of
+from qcourse.gemm.triton_launch import Launch, Tile, jit, tile_of
 from qcourse.numerics.grids import IntGrid
 from qcourse.numerics.schemes import QuantizationArgs
 from qcourse.packing.packed import PackedWeight
@@ -55,7 +55,7 @@ TILES = {
 }
 
 
-@triton.jit
+@jit
 def unpack_int4(units, j: tl.constexpr, zero, DTYPE: tl.constexpr, COMPUTE: tl.constexpr):
     """Nibble j of int16 units, minus the zero point: OR it into the mantissa of 2^m, subtract 2^m (m mantissa bits).
 
@@ -67,7 +67,7 @@ def unpack_int4(units, j: tl.constexpr, zero, DTYPE: tl.constexpr, COMPUTE: tl.c
     return code.to(DTYPE, bitcast=True).to(COMPUTE) - (zero + (1 << m)).to(COMPUTE)
 
 
-@triton.jit
+@jit
 def unpack_int8(units, j: tl.constexpr, zero, DTYPE: tl.constexpr, COMPUTE: tl.constexpr):
     """Byte j of int16 units, minus the zero point: the same trick in fp32 (2^23 = 0x4B000000); bf16 has too few bits."""
     code = ((units.to(tl.int32) >> (8 * j)) & 0xFF) | 0x4B000000
@@ -82,7 +82,7 @@ def format_of(args: QuantizationArgs) -> str:
     return f"int{args.num_bits}" if isinstance(args.grid, IntGrid) else args.grid.name
 
 
-@triton.jit
+@jit
 def planes_of(x, BM: tl.constexpr, UNITS: tl.constexpr, P: tl.constexpr):
     """x (BM, UNITS·P) → its P planes (BM, UNITS): columns j, j + P, … A thread holds P neighbours, so nothing moves."""
     if P == 2:
@@ -95,7 +95,7 @@ def planes_of(x, BM: tl.constexpr, UNITS: tl.constexpr, P: tl.constexpr):
         return x0, x1, x2, x3
 
 
-@triton.jit
+@jit
 def of_groups(pointers, n, row_stride, group_stride, first, groups, in_n, UNITS: tl.constexpr, GROUPS: tl.constexpr):
     """Scales or zero points of this step's GROUPS groups, in fp32: (BN, 1) if it is one, else one a unit (BN, UNITS)."""
     g = first + tl.arange(0, GROUPS)
@@ -107,7 +107,7 @@ def of_groups(pointers, n, row_stride, group_stride, first, groups, in_n, UNITS:
     return values
 
 
-@triton.jit
+@jit
 def weight_only_kernel(
     x_ptr, w_ptr, s_ptr, z_ptr, bias_ptr, y_ptr, M, N, K, U, x_stride, s_row, s_group, z_row, z_group, split_steps, groups,
     UNPACK: tl.constexpr, P: tl.constexpr, G: tl.constexpr, GROUPS: tl.constexpr, ZERO: tl.constexpr, PLANES: tl.constexpr,

@@ -52,6 +52,18 @@ def test_the_bounds_notice_a_zero_point_off_by_one_and_swapped_groups(outcomes):
     assert outcomes["mistakes are seen"]["ratio"] < 0.1  # at least ten times beyond the bound
 
 
+def test_the_kernels_also_run_where_the_tests_check_shapes():
+    """Their functions are wrapped then, and Triton must still see the ones that are written: so on a GPU."""
+    code = """
+import runpy
+import tests.conftest
+runpy.run_path("tests/gemm/triton_cases.py")["CASES"]["w4 decode, K split"].ratio("cpu")
+"""
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": str(ROOT)}
+    run = subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+
+
 def test_a_new_weight_format_joins_by_its_unpack_step_alone(outcomes):
     assert 0 < outcomes["a new format"]["ratio"] <= 1
 
