@@ -10,7 +10,7 @@
 # %%
 import torch
 
-from qcourse.study.checks import check, hint, solution
+from qcourse.study.checks import check, hint, solution, when_done
 
 # %% [markdown]
 # **How a lab works.** Replace `raise NotImplementedError(...)` in a task by your code, run the cell, then run the one line
@@ -37,7 +37,7 @@ hint("03.1")
 #              [ -2       8    0    1 ]
 # batch 2      [  0.5    10    0   -3 ]
 #                 ↓       ↓    ↓    ↓
-# absmax       [  2      10    0    3 ]        one number a channel, over every token of every batch
+# absmax       [  2      10    0    3 ]     one number a channel, over every token
 # ```
 #
 # | | |
@@ -69,10 +69,10 @@ check("03.1", channel_absmax)
 # $$s_m = \frac{\max_k |x_{m,k}|}{127}\qquad \hat x_{m,k} = s_m \cdot \mathrm{round}(x_{m,k} / s_m)$$
 #
 # ```text
-#                                          s
-# token 0   [  0.07   -0.2    25.4   0.34 ]   0.2       →   [ 0.0    -0.2     25.4    0.4    ]
-# token 1   [  0.07   -0.2     0.38  0.34 ]   0.00299   →   [ 0.0688 -0.2005   0.38    0.3411 ]
-# token 2   [  0       0      0      0    ]   ?         →   [ 0       0        0       0      ]
+#                                        s
+# token 0   [ 0.07  -0.2   25.4   0.34 ]   0.2      →   [ 0.0    -0.2     25.4    0.4    ]
+# token 1   [ 0.07  -0.2    0.38  0.34 ]   0.00299  →   [ 0.0688 -0.2005   0.38   0.3411 ]
+# token 2   [ 0      0      0     0    ]   ?        →   [ 0       0        0      0      ]
 # ```
 #
 # Look at token 0: one loud channel takes the levels of its whole row. And mind token 2, padding: it must stay zero.
@@ -149,8 +149,8 @@ check("03.3", smooth_scales)
 # ```text
 #      x            W                       x'           W'
 #   . . █ .      . . ▪ .                 . . ▪ .      . . ▪ .
-#   . . █ .      . . ▪ .        →        . . ▪ .      . . ▪ .         both of middling size,
-#   . . █ .      . . ▪ .                 . . ▪ .      . . ▪ .         and the product has not changed
+#   . . █ .      . . ▪ .        →        . . ▪ .      . . ▪ .       the same product,
+#   . . █ .      . . ▪ .                 . . ▪ .      . . ▪ .       nothing loud any more
 # ```
 #
 # | | |
@@ -181,9 +181,9 @@ check("03.4", migrate)
 #                                              ├── k_proj (W₂) ──
 #                                              └── v_proj (W₃) ──
 #
-#  after:    h ── RMSNorm ── · gain' ── x' ────┬── q_proj (W₁') ──      nothing is added to the graph,
-#                                              ├── k_proj (W₂') ──      nothing is paid at run time,
-#                                              └── v_proj (W₃') ──      the file has changed and the model has not
+#  after:    h ── RMSNorm ── · gain' ── x' ────┬── q_proj (W₁') ──   nothing is added,
+#                                              ├── k_proj (W₂') ──   nothing is paid,
+#                                              └── v_proj (W₃') ──   nothing has changed
 # ```
 #
 # Find `gain'` and the `W'`, so that every reader's output stays what it was. The weights arrive in bf16; return fp32,
@@ -199,7 +199,7 @@ check("03.4", migrate)
 
 # %%
 def fold_into_rmsnorm(gain, weights, s):
-    """Fold 1/s into the norm's gain and s into all readers. (K,), [(N_i, K)], (K,) → (K,), [(N_i, K)], fp32."""
+    """Fold 1/s into the norm's gain and s into all its readers. → (gain', [W₁', W₂', …]), fp32."""
     ### BEGIN SOLUTION
     return gain.float() / s, [W.float() * s for W in weights]
     ### END SOLUTION
@@ -218,10 +218,10 @@ check("03.5", fold_into_rmsnorm)
 #
 # ```text
 #  x codes (M, K) int8 ──┐
-#                        ├── Σ over k, in int32 ── (M, N) ── · s_x (M, 1) ── · s_w, one a column ── y (M, N) fp32
+#                        ├── Σ over k, in int32 (M, N) ── · s_x ── · s_w ── y (M, N) fp32
 #  w codes (N, K) int8 ──┘
 #
-#  127 · 127 = 16 129: a single product no longer fits int8 (127), and three of them no longer fit int16 (32 767)
+#  127 · 127 = 16 129: one product no longer fits int8, and three no longer fit int16 (32 767)
 # ```
 #
 # | | |
@@ -233,7 +233,7 @@ check("03.5", fold_into_rmsnorm)
 
 # %%
 def int8_matmul(x_codes, w_codes, x_scale, w_scale):
-    """W8A8: an exact integer sum, then both scales. (M, K), (N, K) int8, (M, 1), (N, 1) → (M, N) fp32."""
+    """W8A8: an exact integer sum, then both scales. → (M, N) fp32."""
     ### BEGIN SOLUTION
     total = x_codes.int() @ w_codes.int().T
     return total * x_scale * w_scale.T
@@ -275,13 +275,14 @@ def smooth_model(model, alpha):
     return model
 
 
-# %%
-try:
+def no_op():
     before = model(text.ids[:2])
     after = smooth_model(qcourse.load_model(), alpha=0.5)(text.ids[:2])
-    print(f"logits of size {before.abs().max():.0f}: moved by at most {(after - before).abs().max():.1g}")
-except NotImplementedError as missing:
-    print(f"Your model waits for one more function ({missing}).")
+    moved = (after - before).abs().max()
+    print(f"logits of size {before.abs().max():.0f}: moved by at most {moved:.1g}")
+
+
+when_done(no_op)
 
 # %% [markdown]
 # If that number is tiny, nothing was lost by moving. Was anything gained? Take the loudest input of the model, the first
@@ -295,33 +296,36 @@ x, W = samples[name], model.model.layers[0].self_attn.q_proj.weight.float()
 
 
 def output_error(alpha):
-    """Relative error of the layer's output with both sides in int8, after moving with this α (None: not at all)."""
-    s = smooth_scales(channel_absmax([x]), [W], alpha) if alpha is not None else torch.ones(x.shape[1])
+    """Of the layer's output, both sides in int8, after moving with this α (None: not at all)."""
+    s = torch.ones(x.shape[1])
+    if alpha is not None:
+        s = smooth_scales(channel_absmax([x]), [W], alpha)
     small_x, small_W = migrate(x, W, s)
     y = fake_quant_per_token(small_x) @ fake_quant_per_token(small_W).T
     return ((y - x @ W.T).norm() / (x @ W.T).norm()).item()
 
 
 # %%
-alphas = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
-try:
-    curve = [output_error(a) for a in alphas]
-    series = {"smoothed": curve, "not smoothed": [output_error(None)] * len(alphas)}
-    title = f"Moving the loudness makes int8 {series['not smoothed'][0] / min(curve):.1f} times more accurate"
-    picture = plots.lines(alphas, series, title, "α", "relative error of the layer's output")
-except NotImplementedError as missing:
-    picture = print(f"The figure waits for one more function ({missing}).")
-picture
+def sweep():
+    alphas = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    curve, unmoved = [output_error(a) for a in alphas], output_error(None)
+    series = {"smoothed": curve, "not smoothed": [unmoved] * len(alphas)}
+    title = f"Moving the loudness makes int8 {unmoved / min(curve):.1f} times more accurate"
+    return plots.lines(alphas, series, title, "α", "relative error of the layer's output")
+
+
+when_done(sweep)
+
 
 # %%
-try:
-    s = smooth_scales(channel_absmax([x]), [W], 0.5)
-    panels = {"max|x|": channel_absmax([x]), "max|x| / s": channel_absmax([x]) / s}
+def peaks():
+    s, loud = smooth_scales(channel_absmax([x]), [W], 0.5), channel_absmax([x])
+    panels = {"max|x|": loud, "max|x| / s": loud / s}
     panels |= {"max|W|": channel_absmax([W]), "max|W · s|": channel_absmax([W * s])}
-    picture = plots.channels(panels, "Where the peaks went (α = 0.5)", "channel", "absmax")
-except NotImplementedError as missing:
-    picture = print(f"The figure waits for one more function ({missing}).")
-picture
+    return plots.channels(panels, "Where the peaks went (α = 0.5)", "channel", "absmax")
+
+
+when_done(peaks)
 
 # %% [markdown]
 # At α = 0.5 the second and the fourth panel are the same picture: both sides have become equally loud, the geometric mean of
@@ -330,14 +334,20 @@ picture
 # And the last step, in real integers, must give what the simulation promised:
 
 # %%
-try:
-    x_scale, w_scale = x.abs().amax(1, keepdim=True) / 127, W.abs().amax(1, keepdim=True) / 127
-    x_codes, w_codes = ((v / scale).round().to(torch.int8) for v, scale in ((x, x_scale), (W, w_scale)))
+def quantized(t):
+    """Codes (rows, K) int8 and scale (rows, 1) of a matrix."""
+    scale = t.abs().amax(1, keepdim=True) / 127
+    return (t / scale).round().to(torch.int8), scale
+
+
+def in_integers():
+    (x_codes, x_scale), (w_codes, w_scale) = quantized(x), quantized(W)
     y = int8_matmul(x_codes, w_codes, x_scale, w_scale)
     simulated = fake_quant_per_token(x) @ fake_quant_per_token(W).T
-    print(f"integers and simulation agree to {((y - simulated).norm() / simulated.norm()).item():.0e}")
-except NotImplementedError as missing:
-    print(f"The integers wait for one more function ({missing}).")
+    print(f"integers and simulation agree to {(y - simulated).norm() / simulated.norm():.0e}")
+
+
+when_done(in_integers)
 
 # %% [markdown]
 # **Think about it.** Both curves would look different with *one scale for the whole tensor* instead of one a token. Which

@@ -13,7 +13,7 @@ import statistics
 
 import torch
 
-from qcourse.study.checks import check, hint, solution
+from qcourse.study.checks import check, hint, solution, when_done
 
 # %% [markdown]
 # `check("04.1", your_function)` tries your function on fresh random inputs and, if it is wrong, names the misconception.
@@ -74,7 +74,7 @@ check("04.1", weight_bytes)
 #   budget   ├──────── weights ────────┼─ block ─┼─ block ─┼─ block ─┼ ─ too little ─ ┤
 #
 #   one token keeps, in each layer,  K and V  for each key/value head:  head_dim numbers
-#                                    ↑ two                ↑ not the query heads: several of those share one
+#                                    ↑ two            ↑ not query heads: several share one
 # ```
 #
 # | | |
@@ -108,9 +108,9 @@ check("04.2", kv_blocks)
 # \qquad \text{bits/byte} = \frac{\text{nats} / \ln 2}{\text{bytes}}$$
 #
 # ```text
-#   ids        <|file|>   def    read   _config   (          T + 1 of them
-#   logits        ↓        ↓       ↓       ↓                 T rows: row t was computed after reading id t …
-#   predicts     def      read  _config    (                 … and is judged by the id after it
+#   ids        <|file|>   def    read   _config   (     T + 1 of them
+#   logits        ↓        ↓       ↓       ↓            T rows: row t comes after reading id t …
+#   predicts     def      read  _config    (            … and is judged by the id after it
 # ```
 #
 # The last chunk of a text is usually shorter. So: *add up everything first, divide once.* A mean of the chunks' means
@@ -149,9 +149,9 @@ check("04.3", perplexity)
 #
 # ```text
 #   nats of window      1      2      3      4      5
-#   model a           310    520    180    450    390        spread of a: ± 130
-#   model b           312    523    181    453    391        spread of b: ± 130
-#   d = b − a           2      3      1      3      1        spread of d: ± 1        ← the one that matters
+#   model a           310    520    180    450    390    spread of a: ± 130
+#   model b           312    523    181    453    391    spread of b: ± 130
+#   d = b − a           2      3      1      3      1    spread of d: ± 1     ← this matters
 # ```
 #
 # $$\Delta = \frac{\sum_i d_i}{\ln 2 \cdot \text{bytes}} \qquad
@@ -169,7 +169,7 @@ check("04.3", perplexity)
 
 # %%
 def paired_difference(nats_a, nats_b, num_bytes):
-    """How many bits a byte b is worse than a on the same windows, and the standard error of that."""
+    """How much worse b is than a on the same windows, in bits a byte, and its standard error."""
     ### BEGIN SOLUTION
     d = nats_b.double() - nats_a.double()
     bits = math.log(2) * num_bytes.sum()
@@ -220,7 +220,7 @@ check("04.5", decode_tokens_per_second)
 #
 # ```text
 #   1  does it fit?            bytes of the weights + bytes of the KV cache  ≤  budget
-#   2  is it good enough?      even at the unlucky end of the error bar:  added + 2 · stderr  ≤  max_added
+#   2  is it good enough?      even with bad luck:   added + 2 · stderr  ≤  max_added
 #   3  of those: the fastest   most tokens_per_second; equally fast → fewer bytes
 #   4  none of them?           None.  An honest "it cannot be done" is an answer
 # ```
@@ -251,9 +251,9 @@ check("04.6", choose_format)
 # %% [markdown]
 # ## Your instruments, five formats, one model
 #
-# Weights only (the activations stay in 16 bits), rounded to nearest, on held-out text that the model has never seen. A CPU
-# without a kernel for these formats decodes them first, so expect the speed to be honest and unflattering (notebook 08 is
-# about that).
+# Weights only (the activations stay in 16 bits), rounded to nearest, on held-out text that the model has never seen. The
+# speed is this machine's own: where the engine has no kernel for a format (3 bits, here), every weight is decoded first,
+# and it shows. Notebook 08 is about that.
 
 # %%
 import time
@@ -280,8 +280,8 @@ def nats_of(model):
     """Your perplexity, asked window by window: what a paired difference needs."""
     logits = [row for ids in text.ids.split(16) for row in model(ids[:, :-1])]
     size = text.num_bytes.tolist()
-    bits = [perplexity([x], [i], [b])[1] * b for x, i, b in zip(logits, text.ids, size, strict=True)]
-    return torch.tensor(bits) * math.log(2)
+    chunks = zip(logits, text.ids, size, strict=True)
+    return torch.tensor([perplexity([x], [i], [b])[1] * b for x, i, b in chunks]) * math.log(2)
 
 
 @torch.inference_mode()
@@ -298,56 +298,68 @@ def step_seconds(model, steps=24, prompt=64):
 
 # %%
 bf16 = qcourse.load_model()
-shapes = {name: tuple(p.shape) if p.dim() == 2 else (1, len(p)) for name, p in bf16.named_parameters()}
+shapes = {}
+for name, p in bf16.named_parameters():
+    shapes[name] = tuple(p.shape) if p.dim() == 2 else (1, len(p))
 keep = [name for name in shapes if "norm" in name or "embed" in name]
-table = []
+table, nats = [], {}
 
 
 def measure(name):
     """One row of the table, read off your instruments."""
     told, (num_bits, group_size) = settings[name]
     model = qcourse.load_model(quantization=told)
-    nats = nats_of(model)
-    reference = table[0]["nats"] if table else nats
-    added, stderr = paired_difference(reference, nats, text.num_bytes)
+    nats[name] = nats_of(model)
+    added, stderr = paired_difference(nats["bf16"], nats[name], text.num_bytes)
     speed = decode_tokens_per_second(step_seconds(model), warmup=3, users=1)
     size, times = weight_bytes(shapes, num_bits, group_size, keep)
     assert size == cost.model_bytes(model).total, "your bytes are the bytes in memory"
     blocks = kv_blocks(32_000_000, size, vars(model.config), 16)
-    print(f"{name:10s} {size / 1e6:5.2f} MB, {times:.2f} times smaller   {blocks} KV blocks in 32 MB", end="   ")
-    print(f"{added:+.4f} ± {stderr:.4f} bits/byte")
+    memory = f"{size / 1e6:.2f} MB, {times:.2f} times smaller, {blocks} KV blocks in 32 MB"
+    print(f"{name:10s} {memory}, {added:+.4f} ± {stderr:.4f} bits/byte, {speed:.0f} tokens/s")
     row = {"name": name, "bytes": size, "added": added, "stderr": stderr}
-    table.append(row | {"tokens_per_second": speed, "nats": nats})
+    table.append(row | {"tokens_per_second": speed})
 
 
 # %%
-try:
+def measure_all():
+    table.clear()
     for name in settings:
         measure(name)
-except NotImplementedError as missing:
-    print(f"The table waits for one more function ({missing}).")
+
+
+when_done(measure_all)
+
 
 # %%
-if len(table) == len(settings):
+def damage():
+    if not table:
+        measure_all()
     rows = table[1:]
-    names, added, errors = [r["name"] for r in rows], [r["added"] for r in rows], [r["stderr"] for r in rows]
-    title = f"3 bits cost {added[-1] / added[1]:.0f} times as much as 4 bits, and 8 bits next to nothing"
-    picture = plots.bars(names, added, title, "added bits/byte on held-out text (± paired standard error)", errors)
-else:
-    picture = print("The figure waits for the table above.")
-picture
+    added = [row["added"] for row in rows]
+    title = f"3 bits cost {added[-1] / added[1]:.0f} times as much as 4, and 8 bits next to nothing"
+    xlabel = "added bits/byte on held-out text (± paired standard error)"
+    errors = [row["stderr"] for row in rows]
+    return plots.bars([row["name"] for row in rows], added, title, xlabel, errors)
+
+
+when_done(damage)
 
 # %% [markdown]
-# And the decision, for two services. (Speeds differ from machine to machine, so the answers may, too.)
+# And the decision, for three services that need 8 MB for their users' KV cache. (Speeds differ from machine to machine, so
+# the answers may, too.)
+
 
 # %%
-try:
-    if len(table) == len(settings):
-        print("16 MB, at most 0.002 bits/byte lost:", choose_format(table, 16_000_000, 8_000_000, 0.002))
-        print("11 MB, at most 0.02 bits/byte lost: ", choose_format(table, 11_000_000, 8_000_000, 0.02))
-        print("11 MB, nothing may be lost:         ", choose_format(table, 11_000_000, 8_000_000, 0.0))
-except NotImplementedError as missing:
-    print(f"The decision waits for one more function ({missing}).")
+def decide():
+    if not table:
+        measure_all()
+    for budget, limit in ((16_000_000, 0.002), (11_000_000, 0.02), (11_000_000, 0.0)):
+        name = choose_format(table, budget, 8_000_000, limit)
+        print(f"{budget / 1e6:.0f} MB, at most {limit} bits/byte lost: {name}")
+
+
+when_done(decide)
 
 # %% [markdown]
 # **Think about it.** Compute the *unpaired* error bar of int8 on these windows. How many windows would it take until it is

@@ -14,7 +14,7 @@ import math
 import numpy as np
 import torch
 
-from qcourse.study.checks import check, hint, solution
+from qcourse.study.checks import check, hint, solution, when_done
 
 # %% [markdown]
 # `check("08.1", your_function)` tries your function on fresh random inputs and, if it is wrong, names the misconception.
@@ -29,9 +29,9 @@ from qcourse.study.checks import check, hint, solution
 #                                         k = 0 … 7         k = 8 … 15
 #
 #   one word        bits  31…28  27…24  23…20  19…16  15…12  11…8   7…4    3…0
-#                   code    7      6      5      4      3      2     1      0       the first code in the lowest bits
+#                   code    7      6      5      4      3      2     1      0     the first lowest
 #
-#   scale (N, K/G) fp32         row n:  │ weights 0 … G−1 │ weights G … 2G−1 │ …    (G is a multiple of 8)
+#   scale (N, K/G) fp32         row n:  │ weights 0 … G−1 │ weights G … 2G−1 │ …   8 divides G
 # ```
 
 # %% [markdown]
@@ -74,7 +74,7 @@ check("08.1", unpack_words)
 # ```text
 #   for each row n
 #       for each word of the row
-#           for each of its 8 codes:    which k is it?  which group is that k in?      y[n] += ŵ · x[k]
+#           for each of its 8 codes:   which k is it?  which group is k in?   y[n] += ŵ · x[k]
 # ```
 #
 # | | |
@@ -115,9 +115,9 @@ check("08.2", gemv_naive)
 # \qquad\qquad \sum_{k \in g} (q - 8)\, x = \sum_{k \in g} q\, x \;-\; 8 \sum_{k \in g} x$$
 #
 # ```text
-#   codes (N, K/G, G)  ·  x (K/G, G)    →   one number a group (N, K/G)   →  · scale (N, K/G)   →  Σ  →  y (N,)
-#                                            minus something that no row
-#                                            has to compute for itself
+#   codes (N, K/G, G) · x (K/G, G)  →  a number a group (N, K/G)  →  · scale (N, K/G)  →  Σ  →  y
+#                                      minus something that no
+#                                      row computes for itself
 # ```
 #
 # Judged in two ways: the answer (as in 08.2, for x in bf16 too), and the time: at most **20 times** what it takes to
@@ -157,7 +157,7 @@ check("08.3", gemv_int4)
 #   row 2    │        │        │                                          ─────
 #            └────────┴────────┘       y (N,)                             ▪ ▪ ▪
 #             groups    groups
-#              0, 1      2, 3          neighbouring groups stay together; a slice never cuts a group
+#              0, 1      2, 3          neighbours stay together; no group is cut
 # ```
 #
 # | | |
@@ -195,9 +195,10 @@ check("08.4", split_k)
 #
 # ```text
 #   bytes      x (M, K) and y (M, N), 2 bytes a number, always
-#              weights:   bf16   2 bytes each            int4   half a byte each, and 2 bytes for every scale (N · K/G)
+#              weights:   bf16   2 bytes each
+#                         int4   half a byte each, and 2 bytes for every scale (N · K/G)
 #
-#   unpacking  one pass over the weights serves `tile` tokens; for the next tile they are unpacked again
+#   unpacking  one pass over the weights serves `tile` tokens; for the next tile, another pass
 #
 #              M = 1 ······ tile          one pass
 #              M = tile + 1 ······ 2·tile two passes …
@@ -219,7 +220,9 @@ def kernel_seconds(M, N, K, group_size, machine):
     activations = 2 * M * (K + N)
     bf16 = 2 * N * K + activations
     int4 = N * K / 2 + 2 * N * K / group_size + activations
-    return max(bf16 / machine["read"], arithmetic), max(int4 / machine["read"], arithmetic + unpacking)
+    t16 = max(bf16 / machine["read"], arithmetic)
+    t4 = max(int4 / machine["read"], arithmetic + unpacking)
+    return t16, t4
     ### END SOLUTION
 
 
@@ -277,12 +280,15 @@ from qcourse.study import plots, roofline
 
 W = qcourse.load_model().model.layers[0].mlp.down_proj.weight.float()
 packed = pack(quantize(W, qcourse.PRESETS["W4A16"].weights), "compressed-tensors")
-x = torch.randn(W.shape[1])
-try:
-    y, reference = gemv_int4(x, packed.data, packed.scale.float(), 128), qcourse.reference(x, packed)
-    print(f"y differs from the reference by {((y - reference).norm() / reference.norm()).item():.0e} of its size")
-except NotImplementedError as missing:
-    print(f"The layer waits for one more function ({missing}).")
+
+
+def on_a_real_layer():
+    x = torch.randn(W.shape[1])
+    y, right = gemv_int4(x, packed.data, packed.scale.float(), 128), qcourse.reference(x, packed)
+    print(f"y differs from the reference by {(y - right).norm() / right.norm():.0e} of its size")
+
+
+when_done(on_a_real_layer)
 
 # %% [markdown]
 # Then the clock. Beside your kernel stand torch's matmul in bf16, and *your loop of 08.2, compiled*: Numba turns it into
@@ -309,7 +315,7 @@ def compiled(x, words, scale, group_size):
 
 # %%
 def race(N, K, G=128, copies=4):
-    """ms of one token through a weight (N, K): bf16, yours, compiled. Several copies of the weight, so that no cache helps."""
+    """ms of one token through a weight (N, K). Copies of the weight, so that no cache helps."""
     x = torch.randn(K)
     bf16 = [torch.randn(N, K).bfloat16() for _ in range(copies)]
     words = [torch.randint(-(2**31), 2**31, (N, K // 8)).to(torch.int32) for _ in range(copies)]
@@ -324,17 +330,22 @@ def race(N, K, G=128, copies=4):
 
 
 # %%
-shapes, read = [(1024, 1024), (2048, 2048), (4096, 4096)], roofline.read_bandwidth()
-try:
+read = roofline.read_bandwidth()
+
+
+def picture():
+    shapes = [(1024, 1024), (2048, 2048), (4096, 4096)]
     times = [race(N, K) for N, K in shapes]
     series = {name: [t[name] for t in times] for name in times[0]}
-    series["int4, bytes ÷ bandwidth"] = [N * K * 4.25 / 8 / read * 1e3 for N, K in shapes]  # fp32 scales: 4.25 bits
-    yours, loop = (times[-1][name] / times[-1]["bf16, torch"] for name in list(times[-1])[1:])
-    title = f"Decoding into memory takes {yours:.2g} times as long as bf16, the compiled loop {loop:.2g} times"
-    picture = plots.lines([N * K / 1e6 for N, K in shapes], series, title, "million weights", "one token [ms]", True, True)
-except NotImplementedError as missing:
-    picture = print(f"The figure waits for one more function ({missing}).")
-picture
+    # the floor: 4-bit codes and fp32 scales, 4.25 bits a weight
+    series["int4, bytes ÷ bandwidth"] = [N * K * 4.25 / 8 / read * 1e3 for N, K in shapes]
+    bf16, yours, loop = times[-1].values()
+    title = f"Times as long as bf16: your int4 {yours / bf16:.2g}, the compiled loop {loop / bf16:.2g}"
+    sizes = [N * K / 2**20 for N, K in shapes]
+    return plots.lines(sizes, series, title, "weights [2²⁰]", "one token [ms]", True, True)
+
+
+when_done(picture)
 
 # %% [markdown]
 # A vectorised int4 product usually *loses* to bf16 by far: it is right, but it writes every decoded weight into memory and
@@ -345,23 +356,29 @@ picture
 # Last, let your law predict where 4 bits stop paying: with this machine's measured numbers, and with a GPU's published ones.
 
 # %%
-big, words, scale = torch.randn(1024, 1024), torch.zeros(2048, 256, dtype=torch.int32), torch.rand(2048, 16)
-unpacking = roofline.measure(lambda i: compiled(big.numpy()[:2].ravel(), words.numpy(), scale.numpy(), 128), repeats=7)
+big, scale = torch.randn(1024, 1024), torch.rand(2048, 16)
+words = torch.zeros(2048, 256, dtype=torch.int32)
+arrays = big[:2].flatten().numpy(), words.numpy(), scale.numpy(), 128
+unpacking = roofline.measure(lambda i: compiled(*arrays), repeats=7)
 machine = {
     "read": read,
     "flops": 2 * 1024**3 / roofline.measure(lambda i: big @ big, repeats=7).median,
     "unpack": 2048 * 2048 / unpacking.median,
     "tile": 1,
 }
-h100 = {"read": 3.35e12, "flops": 990e12, "unpack": 40e12, "tile": 64}  # read, flops: published; unpack, tile: assumed
+# read and flops as published, unpack and tile assumed
+h100 = {"read": 3.35e12, "flops": 990e12, "unpack": 40e12, "tile": 64}
+
+
 
 # %%
-try:
+def predict():
     for name, m in (("this machine, compiled loop", machine), ("an H100", h100)):
         M = cross_over(4096, 4096, 128, m, 4096)
-        print(f"{name}: int4 stops being faster at M = {M}" if M else f"{name}: int4 is faster up to M = 4096")
-except NotImplementedError as missing:
-    print(f"The prediction waits for one more function ({missing}).")
+        print(f"{name}: int4 stops being faster at M = {M}" if M else f"{name}: faster up to 4096")
+
+
+when_done(predict)
 
 # %% [markdown]
 # M = 1 means: never faster, not even for one token.

@@ -118,8 +118,8 @@ def split_k(x, words, scale, group_size, splits):
     return torch.stack(partials), acc
 """),
     Mutant("08.5", "added instead of overlapped", edits=(
-        ('max(bf16 / machine["read"], arithmetic), max(int4 / machine["read"], arithmetic + unpacking)',
-         'bf16 / machine["read"] + arithmetic, int4 / machine["read"] + arithmetic + unpacking'),)),
+        ('max(bf16 / machine["read"], arithmetic)', 'bf16 / machine["read"] + arithmetic'),
+        ('max(int4 / machine["read"], arithmetic + unpacking)', 'int4 / machine["read"] + arithmetic + unpacking'))),
     Mutant("08.5", "unpacking is free", edits=(("arithmetic + unpacking", "arithmetic"),)),
     Mutant("08.5", "unpacked once for all tokens", edits=(('math.ceil(M / machine["tile"]) * N', "N"),)),
     Mutant("08.5", "parts of a tile counted as parts", edits=(('math.ceil(M / machine["tile"])', 'M / machine["tile"]'),)),
