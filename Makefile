@@ -11,8 +11,12 @@ HOW_IT_FAILED := { echo; echo "Installation failed (see the message above). No n
 # In this environment's JupyterLab: wrap long lines of code, and never ask to fetch news (the course is offline).
 LAB_SETTINGS := mkdir -p $(VENV)/share/jupyter/lab/settings && cp tools/lab_overrides.json $(VENV)/share/jupyter/lab/settings/overrides.json
 
+# numba compiles the CPU kernels for this machine once and keeps them; later only those that changed.
+WARM_UP := echo "Compiling the CPU kernels for this machine (once; seconds) ..."; $(BIN)/qcourse warm-up
+
 .DEFAULT_GOAL := help
-.PHONY: help lab test interop interop-vllm interop-harness notebooks labs lint bench train clean check-python
+.PHONY: help lab test interop interop-vllm interop-harness interop-classroom notebooks labs mutants lint bench bench-gpu train clean \
+	check-python
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -30,12 +34,14 @@ $(VENV)/.installed: pyproject.toml constraints.txt $(VENV)/.created
 	@echo "Installing what the notebooks need (once; a few minutes) ..."
 	@$(PIP) -e . || $(HOW_IT_FAILED)
 	@$(LAB_SETTINGS)
+	@$(WARM_UP)
 	@touch $@
 
 $(VENV)/.installed-test: pyproject.toml constraints.txt $(VENV)/.created
 	@echo "Installing what the notebooks and the tests need (once; a few minutes) ..."
 	@$(PIP) -e '.[test]' || $(HOW_IT_FAILED)
 	@$(LAB_SETTINGS)
+	@$(WARM_UP)
 	@touch $(VENV)/.installed $@
 
 $(VENV)/.installed-interop: $(VENV)/.installed-test
@@ -68,20 +74,38 @@ interop-harness: $(VENV)/.installed-interop ## compare with EleutherAI's lm-eval
 	HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 $(BIN)/python -m pytest tests/interop/test_lm_eval.py --override-ini addopts=-q \
 		--override-ini filterwarnings=
 
+interop-classroom: $(VENV)/.installed-test ## the real nbgrader and the real JupyterHub, in .venv-classroom (npm for the hub)
+	@test -x .venv-classroom/bin/python || $(PYTHON) -m venv .venv-classroom
+	.venv-classroom/bin/python -m pip install --quiet nbgrader==0.9.6 jupyterhub==6.1.1 jupyterlab==4.6.6 pytest || $(HOW_IT_FAILED)
+	.venv-classroom/bin/python -m pip install --quiet --no-deps -e .
+	@$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' \
+		> "$$(.venv-classroom/bin/python -c 'import site; print(site.getsitepackages()[0])')/zz_course.pth"
+	@command -v configurable-http-proxy > /dev/null || npm install --no-audit --no-fund --prefix .venv-classroom \
+		configurable-http-proxy || echo "without npm the JupyterHub test is skipped"
+	PATH="$(CURDIR)/.venv-classroom/bin:$(CURDIR)/.venv-classroom/node_modules/.bin:$$PATH" .venv-classroom/bin/python -m pytest \
+		tests/interop/test_nbgrader.py tests/interop/test_jupyterhub.py --override-ini addopts=-q --override-ini filterwarnings=
+
 notebooks: $(VENV)/.installed-test ## re-execute the notebooks and normalise their outputs
 	$(BIN)/python -m tools.notebooks $(NOTEBOOKS)
 
 labs: $(VENV)/.installed-test ## build the labs from solutions/*.py (a changed lab is never overwritten)
 	$(BIN)/python -m tools.labs
 
+mutants: $(VENV)/.installed-test ## the table of wrong answers: each recognised, with its own hint
+	$(BIN)/python -m tools.mutants
+
 lint: $(VENV)/.installed-test ## ruff and the import contracts
 	$(BIN)/ruff check . && $(BIN)/ruff format --check qcourse tests tools benchmarks && $(BIN)/lint-imports
 
 bench: $(VENV)/.installed ## measure speed and memory on this machine
 	$(BIN)/python -m benchmarks.quantize
+	$(BIN)/python -m benchmarks.gemm_cpu
+
+bench-gpu: ## the Triton kernels beside their peers, on a machine with a CUDA device and its own torch
+	$(PYTHON) -m benchmarks.gemm_gpu
 
 train: $(VENV)/.installed ## train the shipped model again, into runs/ (hours on a CPU, minutes on a GPU)
 	$(BIN)/qcourse train --out runs/model $(TRAIN_ARGS)
 
 clean: ## remove the environment and caches (never your labs)
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-classroom .pytest_cache .ruff_cache .hypothesis .import_linter_cache

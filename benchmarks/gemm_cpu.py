@@ -1,6 +1,6 @@
 """How fast are the CPU kernels? Beside torch's own, in one run: int4 (G=128), int8, W8A8 at M = 1 … 512 tokens.
 
-    python -m benchmarks.gemm_cpu [--out FOLDER] [--quick]     Markdown, FOLDER/gemm-cpu.json, FOLDER/gemm-cpu.png
+    python -m benchmarks.gemm_cpu [--out FOLDER] [--quick]     Markdown, FOLDER/gemm-cpu-DATE.json and .png
     python -m benchmarks.gemm_cpu --tune                       measure where kernels cross over, and keep it (gemm.choose)
 
 The contenders take turns within every round, so that a busy machine is busy for all of them, and each call gets another
@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import platform
+import random
 import shlex
 import statistics
 import sys
@@ -87,21 +88,23 @@ def contenders(w: Weights, M: int, dtype: torch.dtype) -> dict:
 
 
 def race(calls: dict, rounds: int) -> dict[str, tuple[float, float, float]]:
-    """name → (median, first and third quartile) seconds; everybody runs once in each round."""
-    seconds = {name: [] for name in calls}
+    """name → (median, first and third quartile) seconds; everybody runs once in each round, in another order each time."""
+    seconds, order, shuffle = {name: [] for name in calls}, list(calls), random.Random(0).shuffle
     for i in range(-1, rounds):
-        for name, call in calls.items():
+        shuffle(order)
+        for name in order:
             began = time.perf_counter()
-            call(i)
+            calls[name](i)
             if i >= 0:
                 seconds[name].append(time.perf_counter() - began)
     quartiles = {name: statistics.quantiles(s, n=4) for name, s in seconds.items()}
     return {name: (q[1], q[0], q[2]) for name, q in quartiles.items()}
 
 
-def hopeless(name: str, M: int) -> bool:
-    """Contenders that are left out where they would only cost minutes: our integer loops beyond 32 tokens."""
-    return M > 32 and name in ("int4 int_dot", "int8 int_dot", "w8a8 ours")
+def hopeless(name: str, M: int, dtype: torch.dtype) -> bool:
+    """Who is left out because it would only cost minutes: our integer loops, and torch's packed ones on fp32, beyond 32."""
+    ours, packed = ("int4 int_dot", "int8 int_dot", "w8a8 ours"), ("int4 torch", "int8 torch")
+    return M > 32 and name in ours or M > 2 and dtype == torch.float32 and name in packed
 
 
 def run(quick: bool) -> dict:
@@ -110,8 +113,8 @@ def run(quick: bool) -> dict:
     bandwidth = roofline.read_bandwidth()
     for dtype in (torch.bfloat16, torch.float32):
         for M in (1, 16, 128) if quick else TOKENS:
-            calls = {n: c for n, c in contenders(w, M, dtype).items() if not hopeless(n, M)}
-            rounds = 20 if M == 1 else max(3, 7 - M // 100)
+            calls = {n: c for n, c in contenders(w, M, dtype).items() if not hopeless(n, M, dtype)}
+            rounds = 40 if M == 1 else max(5, 11 - M // 64)
             results.setdefault(str(dtype).removeprefix("torch."), {})[str(M)] = race(calls, rounds)
     bandwidth = max(bandwidth, roofline.read_bandwidth())
     facts = {"device": cpu_name(), "threads": torch.get_num_threads(), "capability": torch.backends.cpu.get_cpu_capability()}
@@ -186,9 +189,10 @@ def main() -> None:
     print(f"{where}, reads {r['read_bandwidth'] / 1e9:.1f} GB/s; W ({N}, {K})\n")
     print("\n\n".join([decode_table(r), *(sweep_table(t, f"ms, {dtype} x") for dtype, t in r["seconds"].items())]))
     args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "gemm-cpu.json").write_text(json.dumps(r, indent=1) + "\n")
-    plot(r).savefig(args.out / "gemm-cpu.png")
-    print(f"\nwritten to {args.out}/gemm-cpu.json and .png")
+    out = args.out / f"gemm-cpu-{r['date'][:10]}"
+    out.with_suffix(".json").write_text(json.dumps(r, indent=1) + "\n")
+    plot(r).savefig(out.with_suffix(".png"))
+    print(f"\nwritten to {out}.json and .png")
 
 
 if __name__ == "__main__":

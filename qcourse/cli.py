@@ -99,12 +99,44 @@ def run_other_engine(args) -> None:
     print(json.dumps({k: v for k, v in result.items() if k not in ("nats", "sample_ids")}, indent=1))
 
 
+def add_labs(commands) -> None:
+    """`qcourse reset`: a fresh lab, the student's work kept; `qcourse warm-up`: compile before the first lesson."""
+    p = commands.add_parser("reset", help="start a lab afresh; what was written is kept under a dated name")
+    p.add_argument("lab", help="its number: 01")
+    p.add_argument("--labs", type=Path, default=Path("labs"), help="the folder of the labs (default: labs)")
+    p.set_defaults(run=run_reset)
+    p = commands.add_parser("warm-up", help="compile the CPU kernels for this machine, once")
+    p.set_defaults(run=lambda args: run_warm_up())
+
+
+def run_reset(args) -> None:
+    """Copy, then write the starter; say where the copy is."""
+    from qcourse.study.labs import reset
+
+    done = reset(args.lab, args.labs)
+    print(f"kept what you wrote as {done.kept}" if done.kept else "there was nothing of yours to keep")
+    print(f"{done.fresh} is fresh again (in JupyterLab: File > Reload Notebook from Disk)")
+
+
+def run_warm_up() -> None:
+    """Compile every loop of gemm.cpu_loops, or find it compiled."""
+    from qcourse.gemm.cpu import warm_up
+    from qcourse.gemm.jit import has_jit
+
+    if has_jit():
+        warm_up()
+
+
 def main(argv: list[str] | None = None) -> None:
     """Entry point of the `qcourse` command."""
+    from qcourse.classroom.command import add_grade
+
     parser = argparse.ArgumentParser(prog="qcourse", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_train(commands)
     add_eval(commands)
+    add_labs(commands)
+    add_grade(commands)
     args = parser.parse_args(argv)
     try:
         args.run(args)

@@ -97,7 +97,8 @@ def test_conda_users_get_the_same_environment():
     conda["torch"] = conda.pop("pytorch")
     assert conda.pop("python").split(",") == PYPROJECT["project"]["requires-python"].split(",")
     conda.pop("pip")
-    assert conda == names([*PYPROJECT["project"]["dependencies"], *PYPROJECT["project"]["optional-dependencies"]["test"]])
+    wanted = [*PYPROJECT["project"]["dependencies"], *PYPROJECT["project"]["optional-dependencies"]["test"]]
+    assert conda == names(r for r in wanted if ";" not in r)  # conda files know no "only on Linux" (triton)
 
 
 def test_torch_is_pinned_and_nothing_else_may_pull_another():

@@ -35,6 +35,11 @@ def groups_of(step: int, *bits: int) -> Callable[[QuantizationArgs], bool]:
     return lambda a: isinstance(a.grid, IntGrid) and a.num_bits in bits and (a.group_size or step) % step == 0
 
 
+def gpu_groups(num_bits: int, step: int) -> Callable[[QuantizationArgs], bool]:
+    """What the Triton kernels read: per channel, G = 16, 32 or 64, or a multiple of the step that they load at once."""
+    return lambda a: groups_of(16, num_bits)(a) and (a.group_size in (None, 16, 32, 64) or a.group_size % step == 0)
+
+
 @dataclass(frozen=True)
 class Kernel:
     """A row of the table. `few`: up to the cross-over only. `door` is imported when the kernel is chosen."""
@@ -61,13 +66,15 @@ TABLE: tuple[Kernel, ...] = (
     Kernel("int_dot", "cpu", ROWS, "int8, G % 128 == 0", groups_of(128, 8), FLOATS, f"{CPU}:int_dot", "numba", few=True),
     Kernel("blocked", "cpu", ROWS, "int4, G % 16 == 0", groups_of(16, 4), FLOATS, f"{CPU}:blocked", "numba"),
     Kernel("blocked", "cpu", ROWS, "int8, G % 128 == 0", groups_of(128, 8), FLOATS, f"{CPU}:blocked", "numba"),
-    Kernel("w4a16_matmul", "cuda", ROWS, "int4, G % 16 == 0", groups_of(16, 4), HALVES, f"{GPU}:w4a16_matmul", "triton"),
-    Kernel("w8a16_matmul", "cuda", ROWS, "int8, G % 16 == 0", groups_of(16, 8), HALVES, f"{GPU}:w8a16_matmul", "triton"),
+    Kernel(
+        "w4a16_matmul", "cuda", ROWS, "int4, G 16…64, 128·n", gpu_groups(4, 128), HALVES, f"{GPU}:w4a16_matmul", "triton"
+    ),
+    Kernel("w8a16_matmul", "cuda", ROWS, "int8, G 16, 32, 64·n", gpu_groups(8, 64), HALVES, f"{GPU}:w8a16_matmul", "triton"),
     Kernel("reference", "any", ("row",), "everything (slowly)", lambda a: True, FLOATS, "qcourse.gemm.reference:reference"),
 )
 
-# Tokens up to which the integer kernel beats the blocked one: measured on 2 cores with AVX-512 (see benchmarks/README.md).
-CROSSOVER = {"int4 fp32": 24, "int4 16-bit": 8, "int8 fp32": 24, "int8 16-bit": 16, "w8a8": 12}
+# Tokens up to which the integer kernel beats the blocked one: measured on 2 cores with AVX-512 (captures/gemm-cpu-*).
+CROSSOVER = {"int4 fp32": 16, "int4 16-bit": 8, "int8 fp32": 16, "int8 16-bit": 12, "w8a8": 12}
 
 
 def crossover_file() -> Path:

@@ -16,15 +16,18 @@ import torch
 from qcourse.gemm import cpu_loops as loops
 from qcourse.gemm.jit import rows_in_threads
 from qcourse.gemm.mismatch import KernelMismatch
+from qcourse.numerics.granularity import per_group
 from qcourse.numerics.grids import IntGrid
+from qcourse.numerics.quantize import quantize
 from qcourse.numerics.schemes import QuantizationArgs
-from qcourse.packing.packed import PackedWeight
+from qcourse.packing.packed import PackedWeight, pack
 from qcourse.shapes import Float, Integer, Tensor
 
 LAYOUTS = ("row", "compressed-tensors")  # the same bytes: a word's first code lies lowest, and so does its first byte
+REUSE = 3  # tokens up to which unpacking again for each is cheaper than keeping a row unpacked
 ROWS = 128  # rows of Ŵ in a thread's cache: 128 · 4096 · 4 bytes = 2 MB
 NO_ZERO = np.empty((0, 0), np.uint8)
-dot4 = lru_cache(loops.dot4)
+dots4, decode4 = lru_cache(loops.dots4), lru_cache(loops.decode4)
 
 
 def block_size(group: int) -> int | None:
@@ -69,12 +72,12 @@ def arrays(p: PackedWeight, block: int):
     return w.reshape(N, -1, group // block, block * num_bits // 8), scale.numpy(), zero
 
 
-def split(x: Float[Tensor, "M K"], blocks: tuple[int, int, int], pairs: bool):
-    """x → (codes (M, groups, blocks, block) int16, scale (M, groups, blocks), Σ codes); see `loops.to_int16`."""
-    codes = np.empty((len(x), *blocks), np.int16)
-    scale, total = np.empty((len(x), *blocks[:2]), np.float32), np.empty((len(x), *blocks[:2]), np.int32)
+def split(x: Float[Tensor, "M K"], blocks: tuple[int, int], planes: int, each: int):
+    """x → (codes (M, groups, blocks, planes, each) int16, scale (M, groups, blocks), Σ codes); see `loops.to_int16`."""
+    codes = np.empty((len(x), *blocks, planes, each), np.int16)
+    scale, total = np.empty((len(x), *blocks), np.float32), np.empty((len(x), *blocks), np.int32)
     x = x.contiguous().view(torch.uint16) if x.dtype == torch.bfloat16 else x.float().contiguous()
-    loops.to_int16(x.numpy(), codes, scale, total, pairs, 0, len(x))
+    loops.to_int16(x.numpy(), codes, scale, total, 0, len(x))
     return codes, scale, total
 
 
@@ -104,16 +107,20 @@ def int_dot(x: Float[Tensor, "*lead K"], p: PackedWeight, bias: Tensor | None = 
     if len(flat) and N:
         block, out = block_size(p.args.group_size or 128), y.numpy()
         w, scale, zero = arrays(p, block)
-        if block >= 64:
-            loop = dot4(block // 2)[len(flat) > 1 or block < 128] if four else loops.int8_dots
-            rest = (*split(flat, (*w.shape[1:3], block), pairs=four), out)
+        if not four:
+            loop, rest = loops.int8_dots, (*split(flat, w.shape[1:3], 1, block), out)
+        elif block == 128 and len(flat) <= REUSE:
+            loop, w, rest = loops.int4_dot, w.view(np.uint16), (*split(flat, w.shape[1:3], 4, 32), out)
+        elif block >= 64:
+            loop, rest = dots4(block // 2), (*split(flat, w.shape[1:3], 2, block // 2), out)
         else:
             loop, w, rest = loops.float4_dots, w.reshape(N, -1), (*halves(flat, p.args.group_size), out)
 
         def work(n0: int, n1: int) -> None:
             loop(w, scale, zero, *rest, n0, n1)
             if result is not y:
-                result[:, n0:n1] = y[:, n0:n1]
+                with torch.inference_mode():  # a thread's own mode, whatever the caller's is
+                    result[:, n0:n1] = y[:, n0:n1]
 
         rows_in_threads(work, N, len(flat) * N * K)
     return finish(result, x, bias)
@@ -134,8 +141,9 @@ def blocked(x: Float[Tensor, "*lead K"], p: PackedWeight, bias: Tensor | None = 
     if four:  # even columns of each block first, as the nibbles come out
         flat = flat.unflatten(-1, (blocks, block // 2, 2)).transpose(-1, -2).flatten(1)
     y = torch.empty(len(flat), N, dtype=dtype)
-    decode = dot4(block // 2)[2] if four else loops.decode8
+    decode = decode4(block // 2) if four else loops.decode8
 
+    @torch.inference_mode()  # a thread's own mode, whatever the caller's is
     def work(n0: int, n1: int) -> None:
         rows = torch.empty(ROWS, *w.shape[1:3], block)
         for a in range(n0, n1, ROWS):
@@ -154,3 +162,16 @@ def int8_dots(x: Integer[Tensor, "M K"], w: Integer[Tensor, "N K"]) -> Integer[T
     codes, weights, out = x.contiguous().numpy(), w.contiguous().numpy(), y.numpy()
     rows_in_threads(lambda a, b: loops.w8a8_dots(weights, codes, out, a, b), len(w), x.numel() * len(w))
     return y
+
+
+def warm_up() -> None:
+    """Compile (or load from the cache) every loop for the dtypes that models bring: a few seconds, once a machine."""
+    for x in (torch.zeros(1, 256), torch.zeros(4, 256, dtype=torch.bfloat16)):
+        for bits, group in ((4, 128), (4, 64), (4, 32), (4, 16), (8, 128)):
+            args = QuantizationArgs(IntGrid(bits), per_group(group))
+            for scale_dtype in (torch.bfloat16, torch.float32):
+                p = pack(quantize(torch.zeros(2, 256), args.with_(scale_dtype=scale_dtype)))
+                for tokens in (x, x[:1], x[:1].expand(5, -1)):
+                    int_dot(tokens, p)
+                    blocked(tokens, p)
+    int8_dots(torch.zeros(2, 256, dtype=torch.int8), torch.zeros(2, 256, dtype=torch.int8))

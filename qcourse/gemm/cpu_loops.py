@@ -23,13 +23,14 @@ TINY = f32(1e-30)  # blocks quieter than this are rounded to 0
 
 
 @kernel
-def to_int16(x, codes, scale, total, pairs, m0, m1):
-    """x (M, K), fp32 or bf16 bits → codes (M, groups, blocks, block) int16, scale (M, groups, blocks), total = Σ codes.
+def to_int16(x, codes, scale, total, m0, m1):
+    """x (M, K), fp32 or bf16 bits → codes (M, groups, blocks, planes, block/planes) int16, scale (M, groups, blocks), total.
 
-    A NaN or inf makes its block's scale NaN. With `pairs`, even columns come first within a block and odd ones second:
-    the order in which nibbles are unpacked.
+    A NaN or inf makes its block's scale NaN. Plane p of a block holds its columns p, p + planes, …: the order in which codes
+    are unpacked (2 planes: low and high nibbles of bytes, 4: nibbles of 16-bit units, 1: as they are). total: Σ codes.
     """
-    K, (_, groups, blocks, block) = x.shape[1], codes.shape
+    K, (_, groups, blocks, planes, each) = x.shape[1], codes.shape
+    block = planes * each
     for m in range(m0, m1):
         for g in range(groups):
             for b in range(blocks):
@@ -42,43 +43,51 @@ def to_int16(x, codes, scale, total, pairs, m0, m1):
                 inverse = f32(0) if bad else f32(32767) / loudest
                 scale[m, g, b] = f32(np.nan) if bad else loudest / f32(32767)
                 added = i32(0)
-                for j in range(block):
-                    code = i16(0)
-                    if first + j < K and not bad:
-                        k = first + j
-                        v = u32(u32(x[m, k]) << u32(16)).view(f32) if x.itemsize == 2 else f32(x[m, k])
-                        code = i16(np.rint(v * inverse))
-                    codes[m, g, b, (j >> 1) + (j & 1) * (block >> 1) if pairs else j] = code
-                    added = i32(added + code)
+                for p in range(planes):
+                    for j in range(each):
+                        k = first + j * planes + p
+                        code = i16(0)
+                        if k < K and not bad:
+                            v = u32(u32(x[m, k]) << u32(16)).view(f32) if x.itemsize == 2 else f32(x[m, k])
+                            code = i16(np.rint(v * inverse))
+                        codes[m, g, b, p, j] = code
+                        added = i32(added + code)
                 total[m, g, b] = added
 
 
-def dot4(half):
-    """The int4 loops for blocks of 2·half weights (`half` bytes): a constant, so that LLVM makes straight vectors of it."""
+@kernel
+def int4_dot(w, scale, zero, x, x_scale, x_total, y, n0, n1):
+    """int4, blocks of 128, few tokens: w (N, groups, blocks, 32) are uint16 units of four codes, x (…, 4, 32) their planes.
 
-    @kernel
-    def int4_dot(w, scale, zero, x, x_scale, x_total, y, n0, n1):
-        """One token. Each byte is read once, split, multiplied, and forgotten."""
-        (_, groups, blocks, _), rows = x.shape, scale.shape[0]
-        for n in range(n0, n1):
-            row = n if rows > 1 else 0
+    Each unit is read once a token, split by shifts and masks that stay 16 bits wide, multiplied, and forgotten.
+    """
+    (M, groups, blocks, _, _), rows = x.shape, scale.shape[0]
+    for n in range(n0, n1):
+        row = n if rows > 1 else 0
+        for m in range(M):
             y_n = f32(0)
             for g in range(groups):
                 z = i32(zero[row, g]) if zero.size else i32(8)
                 s = u32(u32(scale[row, g]) << u32(16)).view(f32) if scale.itemsize == 2 else f32(scale[row, g])
                 for b in range(blocks):
-                    even, odd = i32(0), i32(0)
-                    for j in range(half):
-                        byte = w[n, g, b, j]
-                        even = i32(even + i32(i32(byte & 15) * i32(x[0, g, b, j])))
-                        odd = i32(odd + i32(i32(byte >> 4) * i32(x[0, g, b, half + j])))
-                    y_n += s * (x_scale[0, g, b] * f32(i32(even + odd - i32(z * x_total[0, g, b]))))
-            y[0, n] = y_n
+                    first, second = i32(0), i32(0)
+                    for j in range(BLOCK // 4):
+                        v = w[n, g, b, j]
+                        first = i32(first + i32(i32(v & 15) * i32(x[m, g, b, 0, j])))
+                        first = i32(first + i32(i32((v >> 4) & 15) * i32(x[m, g, b, 1, j])))
+                        second = i32(second + i32(i32((v >> 8) & 15) * i32(x[m, g, b, 2, j])))
+                        second = i32(second + i32(i32(v >> 12) * i32(x[m, g, b, 3, j])))
+                    y_n += s * (x_scale[m, g, b] * f32(i32(first + second - i32(z * x_total[m, g, b]))))
+            y[m, n] = y_n
+
+
+def dots4(half):
+    """The int4 loop for blocks of 2·half weights (`half` bytes): a constant, so that LLVM makes straight vectors of it."""
 
     @kernel
     def int4_dots(w, scale, zero, x, x_scale, x_total, y, n0, n1):
         """Several tokens: a row is unpacked once, to 16 bits in the first-level cache, and serves every token."""
-        (M, groups, blocks, _), rows = x.shape, scale.shape[0]
+        (M, groups, blocks, _, _), rows = x.shape, scale.shape[0]
         low, high = np.empty((groups, blocks, half), i16), np.empty((groups, blocks, half), i16)
         flat = w.reshape(w.shape[0], groups * blocks * half)
         flat_low, flat_high = low.reshape(low.size), high.reshape(high.size)
@@ -94,11 +103,17 @@ def dot4(half):
                     for b in range(blocks):
                         exact = i32(0)
                         for j in range(half):
-                            even = i32(i32(low[g, b, j]) * i32(x[m, g, b, j]))
-                            odd = i32(i32(high[g, b, j]) * i32(x[m, g, b, half + j]))
+                            even = i32(i32(low[g, b, j]) * i32(x[m, g, b, 0, j]))
+                            odd = i32(i32(high[g, b, j]) * i32(x[m, g, b, 1, j]))
                             exact = i32(exact + even + odd)
                         y_n += s * (x_scale[m, g, b] * f32(i32(exact - i32(z * x_total[m, g, b]))))
                 y[m, n] = y_n
+
+    return int4_dots
+
+
+def decode4(half):
+    """The int4 decoder for blocks of 2·half weights; `half` is a constant for the same reason."""
 
     @kernel
     def decode4(w, scale, zero, out, n0, n1):
@@ -115,7 +130,7 @@ def dot4(half):
                         out[n - n0, g, b, j] = f32(i32(i32(byte & 15) - z)) * s
                         out[n - n0, g, b, half + j] = f32(i32(i32(byte >> 4) - z)) * s
 
-    return int4_dot, int4_dots, decode4
+    return decode4
 
 
 @kernel
@@ -147,7 +162,7 @@ def float4_dots(w, scale, zero, x, x_sum, y, n0, n1):
 @kernel
 def int8_dots(w, scale, zero, x, x_scale, x_total, y, n0, n1):
     """8-bit codes in blocks of BLOCK: the same sum, without unpacking. A row stays in cache for every token."""
-    (M, groups, blocks, _), rows = x.shape, scale.shape[0]
+    (M, groups, blocks, _, _), rows = x.shape, scale.shape[0]
     for n in range(n0, n1):
         row = n if rows > 1 else 0
         for m in range(M):
@@ -158,7 +173,7 @@ def int8_dots(w, scale, zero, x, x_scale, x_total, y, n0, n1):
                 for b in range(blocks):
                     exact = i32(0)
                     for j in range(BLOCK):
-                        exact = i32(exact + i32(i32(w[n, g, b, j]) * i32(x[m, g, b, j])))
+                        exact = i32(exact + i32(i32(w[n, g, b, j]) * i32(x[m, g, b, 0, j])))
                     y_n += s * (x_scale[m, g, b] * f32(i32(exact - i32(z * x_total[m, g, b]))))
             y[m, n] = y_n
 

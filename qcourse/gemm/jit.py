@@ -22,6 +22,7 @@ import torch
 log = logging.getLogger("qcourse")
 compiling = threading.Lock()
 SMALL = 1 << 20  # multiplications below which waking another thread costs more than it brings
+CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 FAST = {"reassoc", "contract", "nsz"}  # may reorder sums; NaN and inf keep their meaning
 
 
@@ -86,7 +87,17 @@ def openmp():
         return None
 
 
-CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+@CALLBACK
+def member(key) -> None:
+    """What each thread of the team runs: the job of that key. An error must not unwind through C, so it is kept."""
+    work, errors = JOBS[key]
+    try:
+        work()
+    except BaseException as e:
+        errors.append(e)
+
+
+JOBS: dict[int, tuple] = {}
 
 
 def in_team(work, threads: int) -> None:
@@ -95,19 +106,15 @@ def in_team(work, threads: int) -> None:
     torch's threads stay awake for some milliseconds after each of its operators, waiting for the next. Threads of our
     own would have to share the cores with them (measured: twice as slow between torch's operators); so we use those.
     """
-    if openmp() is None:
+    library, errors = openmp(), []
+    if library is None:
         for done in [pool(threads).submit(work) for _ in range(threads)]:
             done.result()
         return
-    errors = []
-
-    def body(_):
-        try:
-            work()
-        except BaseException as e:  # must not unwind through C
-            errors.append(e)
-
-    openmp().GOMP_parallel(CALLBACK(body), None, threads, 0)
+    key = id(errors)
+    JOBS[key] = work, errors
+    library.GOMP_parallel(member, key, threads, 0)
+    del JOBS[key]
     if errors:
         raise errors[0]
 
@@ -124,12 +131,10 @@ def rows_in_threads(call, N: int, work: int) -> None:
     if threads <= 1 or work < SMALL:
         call(0, N)
         return
-    edges = [N * i // threads for i in range(threads + 1)]
-    pieces = iter(list(zip(edges, edges[1:], strict=False)))  # shared: each thread takes the next one
+    pieces = iter([(N * i // threads, N * (i + 1) // threads) for i in range(threads)])
 
-    @torch.inference_mode()  # a mode is a thread's own, and the caller may be in it
     def take() -> None:
-        for n0, n1 in pieces:
+        for n0, n1 in pieces:  # shared: each thread takes the next one
             call(n0, n1)
 
     in_team(take, threads)

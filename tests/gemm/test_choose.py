@@ -77,7 +77,7 @@ def test_a_broken_measurement_is_named(own_cache):
 
 def test_the_table_can_be_read(own_cache):
     text = table.describe()
-    assert all(k.name in text for k in table.TABLE) and "M ≤ 24 (fp32 x)" in text
+    assert all(k.name in text for k in table.TABLE) and f"M ≤ {table.CROSSOVER['int4 fp32']} (fp32 x)" in text
     assert "above that" in choose(packed()).describe()
 
 
