@@ -26,7 +26,7 @@ from qcourse.shapes import Float, Integer, Tensor
 LAYOUTS = ("row", "compressed-tensors")  # the same bytes: a word's first code lies lowest, and so does its first byte
 REUSE = 3  # tokens up to which unpacking again for each is cheaper than keeping a row unpacked
 ROWS = 128  # rows of Ŵ in a thread's cache: 128 · 4096 · 4 bytes = 2 MB
-NO_ZERO = np.empty((0, 0), np.uint8)
+ZERO = {bits: np.array([[1 << (bits - 1)]], np.uint8) for bits in (4, 8)}  # of a symmetric format
 dots4, decode4 = lru_cache(loops.dots4), lru_cache(loops.decode4)
 
 
@@ -59,23 +59,32 @@ def check(x: Tensor, p: PackedWeight) -> None:
 
 
 def arrays(p: PackedWeight, block: int):
-    """(w (N, groups, blocks, bytes), scale, zero) as NumPy sees them: no copies, except for rows that end within a block."""
+    """(w (N, blocks, bytes), scale and zero point of each block (N, blocks)) as NumPy sees them.
+
+    Views, not copies, except for rows that end within a block, and for groups of several blocks (their scales repeat).
+    """
     (N, K), num_bits = p.shape, p.args.num_bits
     w = p.data.contiguous().view(torch.uint8).numpy()
-    group = p.args.group_size or -(-K // block) * block
-    width = -(-K // group) * group * num_bits // 8
-    if w.shape[1] != width:
-        w = np.pad(w, ((0, 0), (0, max(0, width - w.shape[1]))))[:, :width]
+    blocks, size = -(-K // block), block * num_bits // 8
+    if w.shape[1] != blocks * size:
+        w = np.pad(w, ((0, 0), (0, max(0, blocks * size - w.shape[1]))))[:, : blocks * size]
     bf16 = p.scale.dtype == torch.bfloat16
-    scale = p.scale.contiguous().view(torch.uint16) if bf16 else p.scale.float()
-    zero = NO_ZERO if p.zero_point is None else p.zero_point.contiguous().numpy()
-    return w.reshape(N, -1, group // block, block * num_bits // 8), scale.numpy(), zero
+    scale = (p.scale.contiguous().view(torch.uint16) if bf16 else p.scale.float()).numpy()
+    zero = ZERO[num_bits] if p.zero_point is None else p.zero_point.contiguous().numpy()
+    return w.reshape(N, blocks, size), each_block(scale, N, blocks), each_block(zero, N, blocks)
 
 
-def split(x: Float[Tensor, "M K"], blocks: tuple[int, int], planes: int, each: int):
-    """x → (codes (M, groups, blocks, planes, each) int16, scale (M, groups, blocks), Σ codes); see `loops.to_int16`."""
-    codes = np.empty((len(x), *blocks, planes, each), np.int16)
-    scale, total = np.empty((len(x), *blocks), np.float32), np.empty((len(x), *blocks), np.int32)
+def each_block(values: np.ndarray, N: int, blocks: int) -> np.ndarray:
+    """One value a group, a row or a tensor → one a block (N, blocks)."""
+    if values.shape[1] not in (1, blocks):
+        values = np.repeat(values, blocks // values.shape[1], axis=1)
+    return np.broadcast_to(values, (N, blocks))
+
+
+def split(x: Float[Tensor, "M K"], blocks: int, planes: int, each: int):
+    """x → (codes (M, blocks, planes, each) int16, scale (M, blocks), Σ codes); see `loops.to_int16`."""
+    codes = np.empty((len(x), blocks, planes, each), np.int16)
+    scale, total = np.empty((len(x), blocks), np.float32), np.empty((len(x), blocks), np.int32)
     x = x.contiguous().view(torch.uint16) if x.dtype == torch.bfloat16 else x.float().contiguous()
     loops.to_int16(x.numpy(), codes, scale, total, 0, len(x))
     return codes, scale, total
@@ -108,11 +117,11 @@ def int_dot(x: Float[Tensor, "*lead K"], p: PackedWeight, bias: Tensor | None = 
         block, out = block_size(p.args.group_size or 128), y.numpy()
         w, scale, zero = arrays(p, block)
         if not four:
-            loop, rest = loops.int8_dots, (*split(flat, w.shape[1:3], 1, block), out)
+            loop, rest = loops.int8_dots, (*split(flat, w.shape[1], 1, block), out)
         elif block == 128 and len(flat) <= REUSE:
-            loop, w, rest = loops.int4_dot, w.view(np.uint16), (*split(flat, w.shape[1:3], 4, 32), out)
+            loop, w, rest = loops.int4_dot, w.view(np.uint16), (*split(flat, w.shape[1], 4, 32), out)
         elif block >= 64:
-            loop, rest = dots4(block // 2), (*split(flat, w.shape[1:3], 2, block // 2), out)
+            loop, rest = dots4(block // 2), (*split(flat, w.shape[1], 2, block // 2), out)
         else:
             loop, w, rest = loops.float4_dots, w.reshape(N, -1), (*halves(flat, p.args.group_size), out)
 
@@ -135,7 +144,7 @@ def blocked(x: Float[Tensor, "*lead K"], p: PackedWeight, bias: Tensor | None = 
     (N, K), four = p.shape, p.args.num_bits == 4
     block = block_size(p.args.group_size or 128)
     w, scale, zero = arrays(p, block)
-    blocks = w.shape[1] * w.shape[2]
+    blocks = w.shape[1]
     dtype = torch.bfloat16 if x.dtype == torch.bfloat16 else torch.float32
     flat = torch.nn.functional.pad(x.detach().reshape(-1, K).to(dtype), (0, blocks * block - K))
     if four:  # even columns of each block first, as the nibbles come out
@@ -145,7 +154,7 @@ def blocked(x: Float[Tensor, "*lead K"], p: PackedWeight, bias: Tensor | None = 
 
     @torch.inference_mode()  # a thread's own mode, whatever the caller's is
     def work(n0: int, n1: int) -> None:
-        rows = torch.empty(ROWS, *w.shape[1:3], block)
+        rows = torch.empty(ROWS, w.shape[1], block)
         for a in range(n0, n1, ROWS):
             b = min(a + ROWS, n1)
             decode(w, scale, zero, rows.numpy(), a, b)

@@ -4,80 +4,74 @@ The idea that makes 4 bits fast on a CPU is to stay in integers. Converting ever
 reading it; a 16-bit integer product costs a fraction of an instruction (vpmaddwd adds 16 to 32 products at once). So
 the *activations* become integers, 16 bits with one scale a block, which is finer than bf16 ever was:
 
-    y[m, n] = Σ_blocks  s[n, g] · t[m, b] · ( Σ_k  u[n, k] · v[m, k]  -  z · Σ_k v[m, k] )
+    y[m, n] = Σ_blocks  s[n, b] · t[m, b] · ( Σ_k  u[n, k] · v[m, k]  -  z[n, b] · Σ_k v[m, k] )
               one float product a block      exact in int32                exact in int32
     u: stored code (unsigned)   z: zero point (8 or 128 when symmetric)   v: x as int16, x ≈ t · v
 
 Error: |Δx| ≤ t/2 = max|x of the block| / 65534; nothing else but fp32 rounding of the sum over blocks.
-A block is at most 128 weights: 255 · 32767 · 128 < 2^31. Scales come as bf16 bits (uint16) or as fp32; rows of w are
-padded to whole blocks with anything at all, because x is padded with zeros.
+A block is at most 128 weights: 255 · 32767 · 128 < 2^31. Scales and x come as bf16 bits (uint16) or as fp32; rows of w
+are padded to whole blocks with anything at all, because x is padded with zeros.
 """
 
 import numpy as np
 
-from qcourse.gemm.jit import kernel
+from qcourse.gemm.jit import as_float, kernel
 
-f32, i16, i32, u16, u32 = np.float32, np.int16, np.int32, np.uint16, np.uint32
+f32, i16, i32 = np.float32, np.int16, np.int32
 BLOCK = 128  # weights that share one activation scale
 TINY = f32(1e-30)  # blocks quieter than this are rounded to 0
 
 
 @kernel
 def to_int16(x, codes, scale, total, m0, m1):
-    """x (M, K), fp32 or bf16 bits → codes (M, groups, blocks, planes, block/planes) int16, scale (M, groups, blocks), total.
+    """x (M, K) → codes (M, blocks, planes, block/planes) int16, scale (M, blocks), total (M, blocks) = Σ codes.
 
     A NaN or inf makes its block's scale NaN. Plane p of a block holds its columns p, p + planes, …: the order in which codes
-    are unpacked (2 planes: low and high nibbles of bytes, 4: nibbles of 16-bit units, 1: as they are). total: Σ codes.
+    are unpacked (2 planes: low and high nibbles of bytes, 4: nibbles of 16-bit units, 1: as they are).
     """
-    K, (_, groups, blocks, planes, each) = x.shape[1], codes.shape
-    block = planes * each
+    K, (_, blocks, planes, each) = x.shape[1], codes.shape
     for m in range(m0, m1):
-        for g in range(groups):
-            for b in range(blocks):
-                first = (g * blocks + b) * block
-                loudest, bad = TINY, False
-                for k in range(first, min(first + block, K)):
-                    v = u32(u32(x[m, k]) << u32(16)).view(f32) if x.itemsize == 2 else f32(x[m, k])
-                    loudest = max(loudest, abs(v))
-                    bad |= not np.isfinite(v)
-                inverse = f32(0) if bad else f32(32767) / loudest
-                scale[m, g, b] = f32(np.nan) if bad else loudest / f32(32767)
-                added = i32(0)
-                for p in range(planes):
-                    for j in range(each):
-                        k = first + j * planes + p
-                        code = i16(0)
-                        if k < K and not bad:
-                            v = u32(u32(x[m, k]) << u32(16)).view(f32) if x.itemsize == 2 else f32(x[m, k])
-                            code = i16(np.rint(v * inverse))
-                        codes[m, g, b, p, j] = code
-                        added = i32(added + code)
-                total[m, g, b] = added
+        for b in range(blocks):
+            first = b * planes * each
+            loudest, bad = TINY, False
+            for k in range(first, min(first + planes * each, K)):
+                v = as_float(x[m, k])
+                loudest = max(loudest, abs(v))
+                bad |= not np.isfinite(v)
+            inverse = f32(0) if bad else f32(32767) / loudest
+            scale[m, b] = f32(np.nan) if bad else loudest / f32(32767)
+            added = i32(0)
+            for p in range(planes):
+                for j in range(each):
+                    k = first + j * planes + p
+                    code = i16(0)
+                    if k < K and not bad:
+                        code = i16(np.rint(as_float(x[m, k]) * inverse))
+                    codes[m, b, p, j] = code
+                    added = i32(added + code)
+            total[m, b] = added
 
 
 @kernel
 def int4_dot(w, scale, zero, x, x_scale, x_total, y, n0, n1):
-    """int4, blocks of 128, few tokens: w (N, groups, blocks, 32) are uint16 units of four codes, x (…, 4, 32) their planes.
+    """int4, blocks of 128, few tokens: w (N, blocks, 32) are uint16 units of four codes, x (M, blocks, 4, 32) their planes.
 
     Each unit is read once a token, split by shifts and masks that stay 16 bits wide, multiplied, and forgotten.
     """
-    (M, groups, blocks, _, _), rows = x.shape, scale.shape[0]
+    M, blocks, _, _ = x.shape
     for n in range(n0, n1):
-        row = n if rows > 1 else 0
         for m in range(M):
             y_n = f32(0)
-            for g in range(groups):
-                z = i32(zero[row, g]) if zero.size else i32(8)
-                s = u32(u32(scale[row, g]) << u32(16)).view(f32) if scale.itemsize == 2 else f32(scale[row, g])
-                for b in range(blocks):
-                    first, second = i32(0), i32(0)
-                    for j in range(BLOCK // 4):
-                        v = w[n, g, b, j]
-                        first = i32(first + i32(i32(v & 15) * i32(x[m, g, b, 0, j])))
-                        first = i32(first + i32(i32((v >> 4) & 15) * i32(x[m, g, b, 1, j])))
-                        second = i32(second + i32(i32((v >> 8) & 15) * i32(x[m, g, b, 2, j])))
-                        second = i32(second + i32(i32(v >> 12) * i32(x[m, g, b, 3, j])))
-                    y_n += s * (x_scale[m, g, b] * f32(i32(first + second - i32(z * x_total[m, g, b]))))
+            for b in range(blocks):
+                first, second = i32(0), i32(0)
+                for j in range(BLOCK // 4):
+                    v = w[n, b, j]
+                    first = i32(first + i32(i32(v & 15) * i32(x[m, b, 0, j])))
+                    first = i32(first + i32(i32((v >> 4) & 15) * i32(x[m, b, 1, j])))
+                    second = i32(second + i32(i32((v >> 8) & 15) * i32(x[m, b, 2, j])))
+                    second = i32(second + i32(i32(v >> 12) * i32(x[m, b, 3, j])))
+                exact = i32(first + second - i32(i32(zero[n, b]) * x_total[m, b]))
+                y_n += as_float(scale[n, b]) * (x_scale[m, b] * f32(exact))
             y[m, n] = y_n
 
 
@@ -87,50 +81,24 @@ def dots4(half):
     @kernel
     def int4_dots(w, scale, zero, x, x_scale, x_total, y, n0, n1):
         """Several tokens: a row is unpacked once, to 16 bits in the first-level cache, and serves every token."""
-        (M, groups, blocks, _, _), rows = x.shape, scale.shape[0]
-        low, high = np.empty((groups, blocks, half), i16), np.empty((groups, blocks, half), i16)
-        flat = w.reshape(w.shape[0], groups * blocks * half)
-        flat_low, flat_high = low.reshape(low.size), high.reshape(high.size)
+        M, blocks, _, _ = x.shape
+        low, high = np.empty((blocks, half), i16), np.empty((blocks, half), i16)
+        flat, flat_low, flat_high = w.reshape(len(w), low.size), low.reshape(low.size), high.reshape(low.size)
         for n in range(n0, n1):
-            row = n if rows > 1 else 0
             for j in range(low.size):
                 flat_low[j], flat_high[j] = flat[n, j] & 15, flat[n, j] >> 4
             for m in range(M):
                 y_n = f32(0)
-                for g in range(groups):
-                    z = i32(zero[row, g]) if zero.size else i32(8)
-                    s = u32(u32(scale[row, g]) << u32(16)).view(f32) if scale.itemsize == 2 else f32(scale[row, g])
-                    for b in range(blocks):
-                        exact = i32(0)
-                        for j in range(half):
-                            even = i32(i32(low[g, b, j]) * i32(x[m, g, b, 0, j]))
-                            odd = i32(i32(high[g, b, j]) * i32(x[m, g, b, 1, j]))
-                            exact = i32(exact + even + odd)
-                        y_n += s * (x_scale[m, g, b] * f32(i32(exact - i32(z * x_total[m, g, b]))))
+                for b in range(blocks):
+                    exact = i32(0)
+                    for j in range(half):
+                        even, odd = i32(i32(low[b, j]) * i32(x[m, b, 0, j])), i32(i32(high[b, j]) * i32(x[m, b, 1, j]))
+                        exact = i32(exact + even + odd)
+                    exact = i32(exact - i32(i32(zero[n, b]) * x_total[m, b]))
+                    y_n += as_float(scale[n, b]) * (x_scale[m, b] * f32(exact))
                 y[m, n] = y_n
 
     return int4_dots
-
-
-def decode4(half):
-    """The int4 decoder for blocks of 2·half weights; `half` is a constant for the same reason."""
-
-    @kernel
-    def decode4(w, scale, zero, out, n0, n1):
-        """Rows n0 … n1 of int4 → out (rows, groups, blocks, block) fp32, even columns of a block first (see `to_int16`)."""
-        (_, groups, blocks, _), rows = w.shape, scale.shape[0]
-        for n in range(n0, n1):
-            row = n if rows > 1 else 0
-            for g in range(groups):
-                z = i32(zero[row, g]) if zero.size else i32(8)
-                s = u32(u32(scale[row, g]) << u32(16)).view(f32) if scale.itemsize == 2 else f32(scale[row, g])
-                for b in range(blocks):
-                    for j in range(half):
-                        byte = w[n, g, b, j]
-                        out[n - n0, g, b, j] = f32(i32(i32(byte & 15) - z)) * s
-                        out[n - n0, g, b, half + j] = f32(i32(i32(byte >> 4) - z)) * s
-
-    return decode4
 
 
 @kernel
@@ -139,13 +107,12 @@ def float4_dots(w, scale, zero, x, x_sum, y, n0, n1):
 
     w (N, K/2); x (2, M, K/2): even columns, then odd ones; x_sum (M, groups). y = Σ_k s · u · x - Σ_g s · z · Σ_k x
     """
-    (_, M, halves), rows, groups = x.shape, scale.shape[0], x_sum.shape[1]
+    (_, M, halves), groups = x.shape, x_sum.shape[1]
     spread = np.empty((groups, halves // groups), f32)
     flat = spread.reshape(halves)
     for n in range(n0, n1):
-        row = n if rows > 1 else 0
         for g in range(groups):
-            s = u32(u32(scale[row, g]) << u32(16)).view(f32) if scale.itemsize == 2 else f32(scale[row, g])
+            s = as_float(scale[n, g])
             for j in range(halves // groups):
                 spread[g, j] = s
         for m in range(M):
@@ -154,27 +121,23 @@ def float4_dots(w, scale, zero, x, x_sum, y, n0, n1):
                 byte = w[n, j]
                 y_n += flat[j] * (f32(i32(byte & 15)) * x[0, m, j] + f32(i32(byte >> 4)) * x[1, m, j])
             for g in range(groups):
-                z = f32(zero[row, g]) if zero.size else f32(8)
-                y_n -= spread[g, 0] * z * x_sum[m, g]
+                y_n -= spread[g, 0] * f32(zero[n, g]) * x_sum[m, g]
             y[m, n] = y_n
 
 
 @kernel
 def int8_dots(w, scale, zero, x, x_scale, x_total, y, n0, n1):
-    """8-bit codes in blocks of BLOCK: the same sum, without unpacking. A row stays in cache for every token."""
-    (M, groups, blocks, _, _), rows = x.shape, scale.shape[0]
+    """8-bit codes: w (N, blocks, 128), x (M, blocks, 1, 128): the same sum, without unpacking."""
+    M, blocks, _, _ = x.shape
     for n in range(n0, n1):
-        row = n if rows > 1 else 0
         for m in range(M):
             y_n = f32(0)
-            for g in range(groups):
-                z = i32(zero[row, g]) if zero.size else i32(128)
-                s = u32(u32(scale[row, g]) << u32(16)).view(f32) if scale.itemsize == 2 else f32(scale[row, g])
-                for b in range(blocks):
-                    exact = i32(0)
-                    for j in range(BLOCK):
-                        exact = i32(exact + i32(i32(w[n, g, b, j]) * i32(x[m, g, b, 0, j])))
-                    y_n += s * (x_scale[m, g, b] * f32(i32(exact - i32(z * x_total[m, g, b]))))
+            for b in range(blocks):
+                exact = i32(0)
+                for j in range(BLOCK):
+                    exact = i32(exact + i32(i32(w[n, b, j]) * i32(x[m, b, 0, j])))
+                exact = i32(exact - i32(i32(zero[n, b]) * x_total[m, b]))
+                y_n += as_float(scale[n, b]) * (x_scale[m, b] * f32(exact))
             y[m, n] = y_n
 
 
@@ -190,15 +153,28 @@ def w8a8_dots(w, x, y, n0, n1):
             y[m, n] = exact
 
 
+def decode4(half):
+    """The int4 decoder for blocks of 2·half weights; `half` is a constant for the same reason."""
+
+    @kernel
+    def decode4(w, scale, zero, out, n0, n1):
+        """Rows n0 … n1 of int4 → out (rows, blocks, block) fp32, even columns of a block first."""
+        for n in range(n0, n1):
+            for b in range(w.shape[1]):
+                s, z = as_float(scale[n, b]), i32(zero[n, b])
+                for j in range(half):
+                    byte = w[n, b, j]
+                    out[n - n0, b, j] = f32(i32(i32(byte & 15) - z)) * s
+                    out[n - n0, b, half + j] = f32(i32(i32(byte >> 4) - z)) * s
+
+    return decode4
+
+
 @kernel
 def decode8(w, scale, zero, out, n0, n1):
-    """Rows n0 … n1 of 8-bit codes → out (rows, groups, blocks, BLOCK) fp32."""
-    (_, groups, blocks, _), rows = w.shape, scale.shape[0]
+    """Rows n0 … n1 of 8-bit codes → out (rows, blocks, BLOCK) fp32."""
     for n in range(n0, n1):
-        row = n if rows > 1 else 0
-        for g in range(groups):
-            z = i32(zero[row, g]) if zero.size else i32(128)
-            s = u32(u32(scale[row, g]) << u32(16)).view(f32) if scale.itemsize == 2 else f32(scale[row, g])
-            for b in range(blocks):
-                for j in range(BLOCK):
-                    out[n - n0, g, b, j] = f32(i32(i32(w[n, g, b, j]) - z)) * s
+        for b in range(w.shape[1]):
+            s, z = as_float(scale[n, b]), i32(zero[n, b])
+            for j in range(BLOCK):
+                out[n - n0, b, j] = f32(i32(i32(w[n, b, j]) - z)) * s

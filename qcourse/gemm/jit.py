@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import torch
 
 log = logging.getLogger("qcourse")
@@ -37,10 +38,29 @@ def has_jit() -> bool:
     return True
 
 
+def as_float(value):
+    """bf16 bits (a uint16) or a float → fp32, inside a kernel: which of the two is known when it is compiled."""
+    raise NotImplementedError("only for loops compiled by `kernel`")
+
+
+@lru_cache(1)
+def teach_numba() -> None:
+    """Tell numba what `as_float` means."""
+    from numba import types
+    from numba.extending import overload
+
+    @overload(as_float, inline="always")
+    def choose(value):
+        if isinstance(value, types.Integer):
+            return lambda value: np.uint32(np.uint32(value) << np.uint32(16)).view(np.float32)
+        return lambda value: np.float32(value)
+
+
 def compiled(loop, cache: bool):
     """`loop` as a numba dispatcher that releases the GIL."""
     import numba
 
+    teach_numba()
     return numba.njit(loop, nogil=True, fastmath=FAST, error_model="numpy", cache=cache)
 
 

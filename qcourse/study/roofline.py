@@ -7,9 +7,14 @@ decode step never finds the weights in cache. Numbers differ from run to run: qu
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+
+from qcourse.gemm.choose import choose
+from qcourse.numerics.quantize import quantize
+from qcourse.numerics.schemes import PRESETS
+from qcourse.packing.packed import pack
 
 
 @dataclass(frozen=True)
@@ -49,25 +54,33 @@ def one_pass(buffer: torch.Tensor) -> float:
     return time.perf_counter() - begin
 
 
+def arithmetic(dtype: torch.dtype, size: int = 2048) -> float:
+    """FLOP/s of this machine's matrix product: the fastest of several products of two (size, size) matrices."""
+    a, b = torch.randn(size, size).to(dtype), torch.randn(size, size).to(dtype)
+    return 2 * size**3 / measure(lambda i: a @ b, repeats=5, warmup=2).low
+
+
+def seconds(M: int, N: int, K: int, weight_bytes: float, bandwidth: float, flops: float) -> float:
+    """The roofline: y = x @ W.T takes at least as long as reading W, and as doing 2·M·N·K operations.
+
+    >>> seconds(1, 4096, 4096, 2 * 4096**2, bandwidth=32e9, flops=200e9) > seconds(1, 4096, 4096, 4096**2 / 2, 32e9, 200e9)
+    True
+    """
+    return max(weight_bytes / bandwidth, 2 * M * N * K / flops)
+
+
 COPIES = 4
 
 
-def gemv_cases(N: int = 11008, K: int = 4096) -> dict[str, tuple[int, Callable[[int], object]]]:
-    """name → (weight bytes, call) for y = x @ W.T with one token, by torch's own CPU kernels, random weights.
-
-    int8 and int4 are torch's packed operators for the CPU (G = 128 for int4); a torch without them leaves them out.
-    """
-    x = torch.randn(1, K).bfloat16()
-    bf16 = [torch.randn(N, K).bfloat16() for _ in range(COPIES)]
+def gemm_cases(N: int = 11008, K: int = 4096, M: int = 1) -> dict[str, tuple[int, Callable[[int], object]]]:
+    """name → (weight bytes, call) for y = x @ W.T of M tokens: bf16 by torch, int8 and int4 (G = 128) by `gemm.choose`."""
+    x = torch.randn(M, K).bfloat16()
+    W = torch.randn(N, K)
+    bf16 = [W.bfloat16() for _ in range(COPIES)]
     cases = {"bf16": (2 * N * K, lambda i: x @ bf16[i % COPIES].T)}
-    if hasattr(torch, "_weight_int8pack_mm"):
-        int8 = [torch.randint(-127, 128, (N, K), dtype=torch.int8) for _ in range(COPIES)]
-        scale = torch.rand(N).bfloat16()
-        cases["int8"] = (N * K + 2 * N, lambda i: torch._weight_int8pack_mm(x, int8[i % COPIES], scale))
-    if hasattr(torch.ops.aten, "_weight_int4pack_mm_for_cpu"):
-        codes = torch.randint(0, 16, (N, K), dtype=torch.int32)
-        int4 = [torch.ops.aten._convert_weight_to_int4pack_for_cpu(codes, 1) for _ in range(COPIES)]
-        both = torch.rand(K // 128, N, 2).bfloat16()  # scale and zero point of each group
-        mm = torch.ops.aten._weight_int4pack_mm_for_cpu
-        cases["int4"] = (N * K // 2 + both.nbytes, lambda i: mm(x, int4[i % COPIES], 128, both))
+    for name, preset in (("int8", "W8A16"), ("int4", "W4A16")):
+        p = pack(quantize(W, PRESETS[preset].weights))
+        copies = [replace(p, data=p.data.clone(), scale=p.scale.clone()) for _ in range(COPIES)]
+        kernel = choose(p)
+        cases[name] = (p.nbytes, lambda i, kernel=kernel, copies=copies: kernel(x, copies[i % COPIES]))
     return cases

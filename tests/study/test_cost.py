@@ -44,8 +44,8 @@ def test_bandwidth_is_a_plausible_number():
     assert 5e8 < roofline.read_bandwidth(16) < 1e13
 
 
-def test_gemv_cases_compute_on_weights_of_the_stated_size():
-    cases = roofline.gemv_cases(N=64, K=256)
+def test_gemm_cases_compute_on_weights_of_the_stated_size():
+    cases = roofline.gemm_cases(N=64, K=256)
     assert cases["bf16"][0] == 2 * 64 * 256
     for name, (size, call) in cases.items():
         assert call(1).shape == (1, 64), name
