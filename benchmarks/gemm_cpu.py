@@ -25,6 +25,7 @@ import torch
 
 from qcourse.gemm import cpu
 from qcourse.gemm.choose import choose, crossover, describe, set_crossover
+from qcourse.gemm.jit import rows_in_threads
 from qcourse.numerics.quantize import quantize
 from qcourse.numerics.schemes import PRESETS
 from qcourse.packing.packed import PackedWeight, pack
@@ -56,27 +57,33 @@ class Weights:
         self.torch8_scale = torch.rand(N)
 
 
-def dequantize_then_matmul(x: torch.Tensor, p: PackedWeight) -> torch.Tensor:
-    """The blocked kernel with one block: all of Ŵ in memory."""
-    rows, cpu.ROWS = cpu.ROWS, -(-N // torch.get_num_threads())
-    try:
-        return cpu.blocked(x, p)
-    finally:
-        cpu.ROWS = rows
+def dequantize_then_matmul(x: torch.Tensor, p: PackedWeight, W_hat: torch.Tensor) -> torch.Tensor:
+    """Decode all of Ŵ into `W_hat` (kept from call to call), then one product."""
+    decoder = cpu.Decoder(p, x.dtype)
+
+    @torch.inference_mode()
+    def work(n0: int, n1: int) -> None:
+        buffer = decoder.buffer()
+        for a in range(n0, n1, cpu.ROWS):
+            b = min(a + cpu.ROWS, n1)
+            W_hat[a:b] = decoder.rows(a, b, buffer)
+
+    rows_in_threads(work, N, N * K)
+    return decoder.order(x) @ W_hat.T
 
 
 def contenders(w: Weights, M: int, dtype: torch.dtype) -> dict:
     """name → call(i) for M tokens of `dtype`."""
     x, plain = torch.randn(M, K).to(dtype), w.bf16 if dtype == torch.bfloat16 else w.fp32
     x8, s4, s8 = torch.randint(-127, 128, (M, K), dtype=torch.int8), w.torch4_scale.to(dtype), w.torch8_scale.to(dtype)
-    int4 = torch.ops.aten._weight_int4pack_mm_for_cpu
+    int4, W_hat = torch.ops.aten._weight_int4pack_mm_for_cpu, torch.empty(N, K, dtype=dtype)
     choice4, choice8 = choose(w.int4[0]), choose(w.int8[0])
     return {
         "torch 16/32-bit": lambda i: x @ plain[i % len(plain)].T,
         "int4 chosen": lambda i: choice4(x, w.int4[i % 4]),
         "int4 int_dot": lambda i: cpu.int_dot(x, w.int4[i % 4]),
         "int4 blocked": lambda i: cpu.blocked(x, w.int4[i % 4]),
-        "int4 dequantize, matmul": lambda i: dequantize_then_matmul(x, w.int4[i % 4]),
+        "int4 dequantize, matmul": lambda i: dequantize_then_matmul(x, w.int4[i % 4], W_hat),
         "int4 torch": lambda i: int4(x, w.torch4[i % 4], G, s4),
         "int8 chosen": lambda i: choice8(x, w.int8[i % 3]),
         "int8 int_dot": lambda i: cpu.int_dot(x, w.int8[i % 3]),

@@ -120,8 +120,8 @@ def run_reset(args) -> None:
 
 def run_warm_up() -> None:
     """Compile every loop of gemm.cpu_loops, or find it compiled."""
-    from qcourse.gemm.cpu import warm_up
     from qcourse.gemm.jit import has_jit
+    from qcourse.gemm.warm_up import warm_up
 
     if has_jit():
         warm_up()

@@ -16,11 +16,9 @@ import torch
 from qcourse.gemm import cpu_loops as loops
 from qcourse.gemm.jit import rows_in_threads
 from qcourse.gemm.mismatch import KernelMismatch
-from qcourse.numerics.granularity import per_group
 from qcourse.numerics.grids import IntGrid
-from qcourse.numerics.quantize import quantize
 from qcourse.numerics.schemes import QuantizationArgs
-from qcourse.packing.packed import PackedWeight, pack
+from qcourse.packing.packed import PackedWeight
 from qcourse.shapes import Float, Integer, Tensor
 
 LAYOUTS = ("row", "compressed-tensors")  # the same bytes: a word's first code lies lowest, and so does its first byte
@@ -135,30 +133,48 @@ def int_dot(x: Float[Tensor, "*lead K"], p: PackedWeight, bias: Tensor | None = 
     return finish(result, x, bias)
 
 
+class Decoder:
+    """Rows of Ŵ on demand, in `dtype` and in the order in which codes come out; `order(x)` brings x into the same order."""
+
+    def __init__(self, p: PackedWeight, dtype: torch.dtype):
+        self.four, self.dtype, self.K = p.args.num_bits == 4, dtype, p.shape[1]
+        self.block = block_size(p.args.group_size or 128)
+        self.weight = arrays(p, self.block)
+        self.decode = decode4(self.block // 2) if self.four else loops.decode8
+        self.width = self.weight[0].shape[1] * self.block  # K, rounded up to whole blocks
+
+    def rows(self, n0: int, n1: int, buffer: Float[Tensor, "rows blocks block"]) -> Float[Tensor, "n width"]:
+        """Ŵ[n0:n1]; `buffer` is fp32 work space of at least that many rows."""
+        self.decode(*self.weight, buffer.numpy(), n0, n1)
+        return buffer[: n1 - n0].flatten(1).to(self.dtype)
+
+    def buffer(self) -> Float[Tensor, "rows blocks block"]:
+        """Work space for ROWS rows: a thread's own."""
+        return torch.empty(ROWS, self.width // self.block, self.block)
+
+    def order(self, x: Float[Tensor, "M K"]) -> Float[Tensor, "M width"]:
+        """x in `dtype`, padded with zeros; for int4, the even columns of each block first."""
+        x = torch.nn.functional.pad(x.detach().to(self.dtype), (0, self.width - self.K))
+        return x.unflatten(-1, (-1, self.block // 2, 2)).transpose(-1, -2).flatten(1) if self.four else x
+
+
 def blocked(x: Float[Tensor, "*lead K"], p: PackedWeight, bias: Tensor | None = None) -> Float[Tensor, "*lead N"]:
     """y = x @ Ŵ.T + bias, for many tokens: unpack ROWS rows at a time, multiply them by BLAS in x's dtype.
 
     The same roundings as `reference` (Ŵ in x's dtype), in another order of summation. Raises what `check` raises.
     """
     check(x, p)
-    (N, K), four = p.shape, p.args.num_bits == 4
-    block = block_size(p.args.group_size or 128)
-    w, scale, zero = arrays(p, block)
-    blocks = w.shape[1]
-    dtype = torch.bfloat16 if x.dtype == torch.bfloat16 else torch.float32
-    flat = torch.nn.functional.pad(x.detach().reshape(-1, K).to(dtype), (0, blocks * block - K))
-    if four:  # even columns of each block first, as the nibbles come out
-        flat = flat.unflatten(-1, (blocks, block // 2, 2)).transpose(-1, -2).flatten(1)
-    y = torch.empty(len(flat), N, dtype=dtype)
-    decode = decode4(block // 2) if four else loops.decode8
+    N, K = p.shape
+    decoder = Decoder(p, torch.bfloat16 if x.dtype == torch.bfloat16 else torch.float32)
+    flat = decoder.order(x.reshape(-1, K))
+    y = torch.empty(len(flat), N, dtype=decoder.dtype)
 
     @torch.inference_mode()  # a thread's own mode, whatever the caller's is
     def work(n0: int, n1: int) -> None:
-        rows = torch.empty(ROWS, w.shape[1], block)
+        buffer = decoder.buffer()
         for a in range(n0, n1, ROWS):
             b = min(a + ROWS, n1)
-            decode(w, scale, zero, rows.numpy(), a, b)
-            y[:, a:b] = flat @ rows[: b - a].flatten(1).to(dtype).T
+            y[:, a:b] = flat @ decoder.rows(a, b, buffer).T
 
     if len(flat):
         rows_in_threads(work, N, N * K)
@@ -171,16 +187,3 @@ def int8_dots(x: Integer[Tensor, "M K"], w: Integer[Tensor, "N K"]) -> Integer[T
     codes, weights, out = x.contiguous().numpy(), w.contiguous().numpy(), y.numpy()
     rows_in_threads(lambda a, b: loops.w8a8_dots(weights, codes, out, a, b), len(w), x.numel() * len(w))
     return y
-
-
-def warm_up() -> None:
-    """Compile (or load from the cache) every loop for the dtypes that models bring: a few seconds, once a machine."""
-    for x in (torch.zeros(1, 256), torch.zeros(4, 256, dtype=torch.bfloat16)):
-        for bits, group in ((4, 128), (4, 64), (4, 32), (4, 16), (8, 128)):
-            args = QuantizationArgs(IntGrid(bits), per_group(group))
-            for scale_dtype in (torch.bfloat16, torch.float32):
-                p = pack(quantize(torch.zeros(2, 256), args.with_(scale_dtype=scale_dtype)))
-                for tokens in (x, x[:1], x[:1].expand(5, -1)):
-                    int_dot(tokens, p)
-                    blocked(tokens, p)
-    int8_dots(torch.zeros(2, 256, dtype=torch.int8), torch.zeros(2, 256, dtype=torch.int8))

@@ -47,7 +47,7 @@ def newest(folder: Path, pattern: str) -> dict | None:
 
 
 def replay_kernels(folder: Path) -> str:
-    """The newest `benchmarks.gemm_gpu` capture (gemm-gpu-*.json) as a table of speed-ups over bf16, or that there is none."""
+    """The newest `benchmarks.gemm_gpu` capture (gemm-gpu-*.json): speed-ups over bf16 as a table, or that there is none."""
     c = newest(folder, "gemm-gpu-*.json")
     if c is None:
         return KERNELS_NOT_MEASURED

@@ -63,8 +63,8 @@ def bars(labels, values, title: str, xlabel: str, errors=None, colors=BLUE, log=
     return fig
 
 
-def lines(x, series: dict, title: str, xlabel: str, ylabel: str, logx=False, logy=False) -> Figure:
-    """One line a named series; a series is a list of y, or (y, errors)."""
+def lines(x, series: dict, title: str, xlabel: str, ylabel: str, logx=False, logy=False, mark=None) -> Figure:
+    """One line a named series; a series is a list of y, or (y, errors). `mark`: a dashed line at that x."""
     fig, ax = figure(1, title)
     for color, (name, y) in zip((BLUE, ORANGE, GREEN, RED, GREY), series.items(), strict=False):
         y, errors = y if isinstance(y, tuple) else (y, None)
@@ -77,6 +77,8 @@ def lines(x, series: dict, title: str, xlabel: str, ylabel: str, logx=False, log
         ax.minorticks_off()
     if logy:
         ax.set_yscale("log")
+    if mark is not None:
+        ax.axvline(mark, color=GREY, lw=1, ls="--")
     if len(series) > 1:
         ax.legend(frameon=False)
     return fig
