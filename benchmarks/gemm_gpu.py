@@ -25,6 +25,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.gemm_kernels import G, Kernel, kernels_of
+from qcourse.study import plots
 from qcourse.study.evaluate import provenance
 
 LAYERS = {"7B": ((4096, 4096), (11008, 4096), (4096, 11008)), "70B": ((8192, 8192), (28672, 8192), (8192, 28672))}
@@ -106,8 +107,20 @@ def line(r: dict) -> str:
     return "| " + " | ".join(map(str, cells)) + " |"
 
 
+def plot(results: list[dict]):
+    """Speed-up over cuBLAS bf16 against M, on the largest layer that was measured."""
+    N, K = max(((r["N"], r["K"]) for r in results), key=lambda shape: shape[0] * shape[1])
+    rows = [r for r in results if (r["N"], r["K"]) == (N, K)]
+    tokens = sorted({r["M"] for r in rows})
+    by_kernel = {}
+    for r in rows:
+        by_kernel.setdefault(r["kernel"], {})[r["M"]] = r["speedup"]
+    series = {name: [s.get(M, float("nan")) for M in tokens] for name, s in by_kernel.items()}
+    return plots.lines(tokens, series, f"Speed-up over cuBLAS bf16, W ({N}, {K})", "tokens M", "times", logx=True)
+
+
 def main() -> None:
-    """Measure, print as the rows come, write JSON as well. Without CUDA: one sentence and exit code 2."""
+    """Measure, print as the rows come, write JSON and a plot as well. Without CUDA: one sentence and exit code 2."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--layers", default="7B,70B", type=lambda s: [shape for name in s.split(",") for shape in LAYERS[name]]
@@ -136,6 +149,8 @@ def main() -> None:
         results.append(row)
         if args.json:  # after every row, so that an interrupted run is not lost
             args.json.write_text(json.dumps(about | {"bandwidth": bandwidth, "group_size": G, "results": results}, indent=1))
+    if args.json:
+        plot(results).savefig(args.json.with_suffix(".png"))
 
 
 if __name__ == "__main__":

@@ -162,13 +162,26 @@ def repack(p: PackedWeight, layout: str) -> PackedWeight:
     return p if p.layout == layout else pack(unpack(p), layout)
 
 
+W8A8 = (  # 8 bits on both sides takes codes, not a PackedWeight: gemm.w8a8 decides, and says so here
+    ("int8_dots", "cpu", "int8 × int8", "M ≤ {w8a8}"),
+    ("torch._int_mm", "any", "int8 × int8", "above that; on cuda any"),
+    ("torch._scaled_mm", "cuda", "E4M3 × E4M3", "any, capability ≥ 8.9"),
+    ("widen to fp32", "any", "E4M3 × E4M3", "any (slowly)"),
+)
+
+
 def describe(rows: list[Kernel] | tuple[Kernel, ...] = TABLE) -> str:
     """The table as text: layout × device × tokens → kernel."""
-    lines = [f"{'kernel':14s}{'device':8s}{'layouts':27s}{'reads':22s}tokens M"]
+    lines = [f"{'kernel':17s}{'device':8s}{'layouts':24s}{'reads':22s}tokens M"]
     for k in rows:
         width = "int4" if "int4" in k.reads else "int8"
         first, second = crossover()[f"{width} fp32"], crossover()[f"{width} 16-bit"]
         many = any(other.few and other.reads == k.reads and other.device == k.device for other in rows)
         tokens = f"M ≤ {first} (fp32 x), ≤ {second} (16-bit x)" if k.few else "above that" if many else "any"
-        lines.append(f"{k.name:14s}{k.device:8s}{', '.join(k.layouts):27s}{k.reads:22s}{tokens}")
+        lines.append(f"{k.name:17s}{k.device:8s}{', '.join(k.layouts):24s}{k.reads:22s}{tokens}")
+    if rows is TABLE:
+        lines += [
+            f"{name:17s}{device:8s}{'codes':24s}{reads:22s}{tokens}".format(**crossover())
+            for name, device, reads, tokens in W8A8
+        ]
     return "\n".join(lines)

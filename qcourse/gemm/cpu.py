@@ -66,10 +66,15 @@ def arrays(p: PackedWeight, block: int):
     blocks, size = -(-K // block), block * num_bits // 8
     if w.shape[1] != blocks * size:
         w = np.pad(w, ((0, 0), (0, max(0, blocks * size - w.shape[1]))))[:, : blocks * size]
-    bf16 = p.scale.dtype == torch.bfloat16
-    scale = (p.scale.contiguous().view(torch.uint16) if bf16 else p.scale.float()).numpy()
+    scale = bits(p.scale if p.scale.dtype == torch.bfloat16 else p.scale.float())
     zero = ZERO[num_bits] if p.zero_point is None else p.zero_point.contiguous().numpy()
     return w.reshape(N, blocks, size), each_block(scale, N, blocks), each_block(zero, N, blocks)
+
+
+def bits(t: Tensor) -> np.ndarray:
+    """An fp32 tensor as NumPy sees it; bf16, which NumPy has not, as its bits (uint16)."""
+    t = t.detach().contiguous()
+    return (t.view(torch.uint16) if t.dtype == torch.bfloat16 else t).numpy()
 
 
 def each_block(values: np.ndarray, N: int, blocks: int) -> np.ndarray:
@@ -83,8 +88,7 @@ def split(x: Float[Tensor, "M K"], blocks: int, planes: int, each: int):
     """x → (codes (M, blocks, planes, each) int16, scale (M, blocks), Σ codes); see `loops.to_int16`."""
     codes = np.empty((len(x), blocks, planes, each), np.int16)
     scale, total = np.empty((len(x), blocks), np.float32), np.empty((len(x), blocks), np.int32)
-    x = x.contiguous().view(torch.uint16) if x.dtype == torch.bfloat16 else x.float().contiguous()
-    loops.to_int16(x.numpy(), codes, scale, total, 0, len(x))
+    loops.to_int16(bits(x if x.dtype == torch.bfloat16 else x.float()), codes, scale, total, 0, len(x))
     return codes, scale, total
 
 
@@ -109,10 +113,9 @@ def int_dot(x: Float[Tensor, "*lead K"], p: PackedWeight, bias: Tensor | None = 
     check(x, p)
     (N, K), four = p.shape, p.args.num_bits == 4
     flat = x.reshape(-1, K)
-    y = torch.empty(len(flat), N)
-    result = y if x.dtype == torch.float32 else torch.empty(len(flat), N, dtype=x.dtype)
+    y = torch.empty(len(flat), N, dtype=torch.bfloat16 if x.dtype == torch.bfloat16 else torch.float32)
     if len(flat) and N:
-        block, out = block_size(p.args.group_size or 128), y.numpy()
+        block, out = block_size(p.args.group_size or 128), bits(y)
         w, scale, zero = arrays(p, block)
         if not four:
             loop, rest = loops.int8_dots, (*split(flat, w.shape[1], 1, block), out)
@@ -122,15 +125,8 @@ def int_dot(x: Float[Tensor, "*lead K"], p: PackedWeight, bias: Tensor | None = 
             loop, rest = dots4(block // 2), (*split(flat, w.shape[1], 2, block // 2), out)
         else:
             loop, w, rest = loops.float4_dots, w.reshape(N, -1), (*halves(flat, p.args.group_size), out)
-
-        def work(n0: int, n1: int) -> None:
-            loop(w, scale, zero, *rest, n0, n1)
-            if result is not y:
-                with torch.inference_mode():  # a thread's own mode, whatever the caller's is
-                    result[:, n0:n1] = y[:, n0:n1]
-
-        rows_in_threads(work, N, len(flat) * N * K)
-    return finish(result, x, bias)
+        rows_in_threads(lambda a, b: loop(w, scale, zero, *rest, a, b), N, len(flat) * N * K)
+    return finish(y, x, bias)
 
 
 class Decoder:

@@ -9,13 +9,13 @@ the *activations* become integers, 16 bits with one scale a block, which is fine
     u: stored code (unsigned)   z: zero point (8 or 128 when symmetric)   v: x as int16, x ≈ t · v
 
 Error: |Δx| ≤ t/2 = max|x of the block| / 65534; nothing else but fp32 rounding of the sum over blocks.
-A block is at most 128 weights: 255 · 32767 · 128 < 2^31. Scales and x come as bf16 bits (uint16) or as fp32; rows of w
+A block is at most 128 weights: 255 · 32767 · 128 < 2^31. Scales, x and y are bf16 bits (uint16) or fp32; rows of w
 are padded to whole blocks with anything at all, because x is padded with zeros.
 """
 
 import numpy as np
 
-from qcourse.gemm.jit import as_float, kernel
+from qcourse.gemm.jit import as_float, kernel, rounded
 
 f32, i16, i32 = np.float32, np.int16, np.int32
 BLOCK = 128  # weights that share one activation scale
@@ -72,7 +72,7 @@ def int4_dot(w, scale, zero, x, x_scale, x_total, y, n0, n1):
                     second = i32(second + i32(i32(v >> 12) * i32(x[m, b, 3, j])))
                 exact = i32(first + second - i32(i32(zero[n, b]) * x_total[m, b]))
                 y_n += as_float(scale[n, b]) * (x_scale[m, b] * f32(exact))
-            y[m, n] = y_n
+            y[m, n] = rounded(y_n, y)
 
 
 def dots4(half):
@@ -96,7 +96,7 @@ def dots4(half):
                         exact = i32(exact + even + odd)
                     exact = i32(exact - i32(i32(zero[n, b]) * x_total[m, b]))
                     y_n += as_float(scale[n, b]) * (x_scale[m, b] * f32(exact))
-                y[m, n] = y_n
+                y[m, n] = rounded(y_n, y)
 
     return int4_dots
 
@@ -122,7 +122,7 @@ def float4_dots(w, scale, zero, x, x_sum, y, n0, n1):
                 y_n += flat[j] * (f32(i32(byte & 15)) * x[0, m, j] + f32(i32(byte >> 4)) * x[1, m, j])
             for g in range(groups):
                 y_n -= spread[g, 0] * f32(zero[n, g]) * x_sum[m, g]
-            y[m, n] = y_n
+            y[m, n] = rounded(y_n, y)
 
 
 @kernel
@@ -138,7 +138,7 @@ def int8_dots(w, scale, zero, x, x_scale, x_total, y, n0, n1):
                     exact = i32(exact + i32(i32(w[n, b, j]) * i32(x[m, b, 0, j])))
                 exact = i32(exact - i32(i32(zero[n, b]) * x_total[m, b]))
                 y_n += as_float(scale[n, b]) * (x_scale[m, b] * f32(exact))
-            y[m, n] = y_n
+            y[m, n] = rounded(y_n, y)
 
 
 @kernel

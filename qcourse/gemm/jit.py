@@ -43,11 +43,30 @@ def as_float(value):
     raise NotImplementedError("only for loops compiled by `kernel`")
 
 
+def rounded(value, out):
+    """fp32 → what the array `out` holds: itself, or bf16 bits (uint16), rounded to nearest even; inside a kernel."""
+    raise NotImplementedError("only for loops compiled by `kernel`")
+
+
+def bf16_bits(value):
+    """The upper half of an fp32, rounded to nearest even as torch rounds; a NaN stays one."""
+    bits = np.uint32(np.float32(value).view(np.uint32))
+    return np.uint16(0x7FC0) if value != value else np.uint16((bits + np.uint32(0x7FFF) + ((bits >> 16) & 1)) >> 16)
+
+
 @lru_cache(1)
 def teach_numba() -> None:
-    """Tell numba what `as_float` means."""
+    """Tell numba what `as_float` and `rounded` mean."""
     from numba import types
-    from numba.extending import overload
+    from numba.extending import overload, register_jitable
+
+    to_bits = register_jitable(inspect.unwrap(bf16_bits))
+
+    @overload(rounded, inline="always")
+    def choose_out(value, out):
+        if isinstance(out.dtype, types.Integer):
+            return lambda value, out: to_bits(value)
+        return lambda value, out: np.float32(value)
 
     @overload(as_float, inline="always")
     def choose(value):

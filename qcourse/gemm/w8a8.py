@@ -28,7 +28,7 @@ def int8_matmul(x: Integer[Tensor, "M K"], w: Integer[Tensor, "N K"]) -> Integer
         raise ValueError(f"x has K={K}, w has K={w.shape[1]}")
     if K * 128 * 128 >= 2**31:
         raise ValueError(f"K={K}: a sum of K products of int8 codes may overflow int32; K must be below 131072")
-    if not x.is_cuda and 1 < M <= crossover()["w8a8"] and has_jit():
+    if not x.is_cuda and 0 < M <= crossover()["w8a8"] and has_jit():
         return int8_dots(x, w)
     padded = torch.nn.functional.pad(x, (0, 0, 0, max(0, 17 - M))) if x.is_cuda else x
     return torch._int_mm(padded.contiguous(), w.T)[:M]

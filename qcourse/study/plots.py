@@ -1,5 +1,7 @@
 """The course's figures: every one titled by its conclusion, axes with units. Each returns its matplotlib Figure."""
 
+from itertools import cycle
+
 import matplotlib.pyplot as plt
 import torch
 from matplotlib.figure import Figure
@@ -66,7 +68,7 @@ def bars(labels, values, title: str, xlabel: str, errors=None, colors=BLUE, log=
 def lines(x, series: dict, title: str, xlabel: str, ylabel: str, logx=False, logy=False, mark=None) -> Figure:
     """One line a named series; a series is a list of y, or (y, errors). `mark`: a dashed line at that x."""
     fig, ax = figure(1, title)
-    for color, (name, y) in zip((BLUE, ORANGE, GREEN, RED, GREY), series.items(), strict=False):
+    for color, (name, y) in zip(cycle((BLUE, ORANGE, GREEN, RED, GREY)), series.items(), strict=False):
         y, errors = y if isinstance(y, tuple) else (y, None)
         ax.errorbar(x, y, yerr=errors, marker="o", ms=4, color=color, label=name, capsize=3)
     ax.set(xlabel=xlabel, ylabel=ylabel)

@@ -7,6 +7,7 @@ import torch
 from bounds import UNIT, bound, near
 
 from qcourse.gemm import cpu
+from qcourse.gemm.jit import bf16_bits
 from qcourse.gemm.mismatch import KernelMismatch
 from qcourse.gemm.reference import reference
 from qcourse.numerics.granularity import per_channel, per_group
@@ -148,3 +149,12 @@ def test_inference_mode_and_many_rows(kernel, dtype):
     with torch.inference_mode():
         q, x = quantize(torch.randn(1500, 1024), ARGS["int4 G=128"]), torch.randn(3, 1024).to(dtype)
         assert near(kernel(x, pack(q)), x, q)
+
+
+def test_bf16_outputs_are_rounded_as_torch_rounds():
+    q, x = quantize(torch.randn(300, 512), ARGS["int4 G=128"]), torch.randn(2, 512).bfloat16()
+    assert torch.equal(cpu.int_dot(x, pack(q)), cpu.int_dot(x.float(), pack(q)).bfloat16())
+    values = torch.tensor([1.0, 1.00390625, 1.01171875, -3.4e38, torch.inf, -torch.inf, 1e-40, -0.0])
+    ours = [bf16_bits(v) for v in values.numpy()]
+    assert torch.tensor(ours, dtype=torch.uint16).equal(values.bfloat16().view(torch.uint16))
+    assert torch.tensor(bf16_bits(torch.tensor(torch.nan).numpy()), dtype=torch.uint16).view(torch.bfloat16).isnan()

@@ -104,6 +104,7 @@ def test_the_benchmark_runs_dry_and_leaves_provenance(tmp_path):
     assert run.returncode == 0, run.stderr
     report = json.loads(out.read_text())
     assert {"device", "date", "versions", "command", "bandwidth", "results"} <= report.keys()
+    assert out.with_suffix(".png").stat().st_size > 1000
     assert "triton" in report["versions"] and "benchmarks.gemm_gpu --dry-run" in report["command"]
     names = {r["kernel"] for r in report["results"]}
     assert names == {"bf16 cuBLAS", "W4A16 ours", "W8A16 ours", "int8 ours", "fp8 token ours", "fp8 tensor ours"}
