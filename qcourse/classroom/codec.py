@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 DEPTH, NODES = 32, 200_000
+HEADER = 8 << 20  # bytes of JSON in a stranger's message: parsing it takes some thirty times as much memory
 TORCH = {
     name: getattr(torch, name)
     for name in (
@@ -79,11 +80,16 @@ def _pack_array(x: Any, blobs: list[bytes]) -> list:
     return [kind, dtype, list(x.shape), offset]
 
 
-def decode(data: bytes) -> Any:
-    """The value of one message. Raises CodecError, and nothing else, for bytes that are not one."""
+def decode(data: bytes, header: int | None = None) -> Any:
+    """The value of one message. Raises CodecError, and nothing else, for bytes that are not one.
+
+    header: bytes that everything but the tensors may take; give HEADER for what comes from a student's process.
+    """
     size = int.from_bytes(data[:4], "little")
     if len(data) < 4 or size > len(data) - 4:
         raise CodecError(f"a header of {size} bytes in a message of {len(data)}")
+    if header is not None and size > header:
+        raise CodecError(f"{size:,} bytes that are not tensors; at most {header:,}")
     try:
         tree = json.loads(data[4 : 4 + size], parse_constant=_no_constant)
         return _unpack(tree, memoryview(data)[4 + size :], [0], 0)

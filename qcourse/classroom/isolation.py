@@ -83,14 +83,18 @@ def build_root(root: Path, scratch_mb: int, hidden: list[Path]) -> list[str]:
     notes: list[str] = []
     _call("mount", "none", "/", None, REC | PRIVATE, None)
     _call("mount", "tmpfs", str(root), "tmpfs", NOSUID, "mode=755,size=4m")
-    for name, options in (("tmp", f"mode=1777,size={scratch_mb}m"), ("dev/shm", "mode=1777,size=16m")):
+    scratch = f"mode=1777,size={scratch_mb}m,nr_inodes=20000"  # an empty file costs kernel memory that no size counts
+    for name, options in (("tmp", scratch), ("dev/shm", "mode=1777,size=16m,nr_inodes=1000")):
         (root / name).mkdir(parents=True, exist_ok=True)
         _call("mount", "tmpfs", str(root / name), "tmpfs", NOSUID | NODEV, options)
     for path in visible():  # after /tmp, for a course may live there
         _show(root, path)
     for path in (*SECRETS, *hidden):
-        if (root / path.relative_to("/")).is_dir():
-            _call("mount", "tmpfs", str(root / path.relative_to("/")), "tmpfs", RDONLY | NOSUID | NODEV, "size=4k,mode=755")
+        place = root / path.relative_to("/")
+        if place.is_dir():
+            _call("mount", "tmpfs", str(place), "tmpfs", RDONLY | NOSUID | NODEV, "size=4k,mode=755")
+        elif place.exists():  # the zip that an LMS made
+            _call("mount", os.devnull, str(place), None, BIND, None)
     for name in DEVICES:
         _show(root, Path("/dev") / name, devices=True)
     (root / "proc").mkdir()

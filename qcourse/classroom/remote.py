@@ -6,20 +6,21 @@ student's function, and raises RemoteError where the function raised, hung, or t
 
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from qcourse.classroom import wire
-from qcourse.classroom.codec import CodecError, decode, encode
+from qcourse.classroom.census import give_way, resident_mb
+from qcourse.classroom.codec import HEADER, CodecError, decode, encode
 from qcourse.classroom.limits import Limits
 from qcourse.classroom.sandbox import obituary
-from qcourse.classroom.zygote import Zygote
+from qcourse.classroom.zygote import Zygote, undisturbed
 from qcourse.study.checks.watch import RemoteError
 
 MB = 1 << 20
+MOST_ERRORS = 50  # cells whose error is reported; a notebook may hold a hundred thousand
 
 
 class SandboxFailed(BaseException):
@@ -64,7 +65,8 @@ class Remote:
 
     def _start(self) -> None:
         self.starts += 1
-        self.pid, self.socket = self.zygote.start(self.limits, self.hidden)
+        with undisturbed():
+            self.pid, self.socket = self.zygote.start(self.limits, self.hidden)
         try:
             hello = decode(wire.receive(self.socket, MB, 30.0))
             if "failed" in hello:
@@ -79,7 +81,7 @@ class Remote:
             raise RemoteError("TimeLimit", f"all {self.limits.total_seconds:g} s of this submission are used up")
         reply = self.ask({"do": "cell", "source": source, "seconds": seconds}, seconds)
         self.errors.pop(index, None)
-        if reply.get("ok") is not True:
+        if reply.get("ok") is not True and len(self.errors) < MOST_ERRORS:
             self.errors[index] = {k: str(reply.get(k, ""))[:4000] for k in ("kind", "message", "traceback")}
 
     def ask(self, request: dict, seconds: float) -> dict:
@@ -87,8 +89,8 @@ class Remote:
         try:
             wire.send(self.socket, encode(request), seconds + self.limits.grace)
             limit = int(self.limits.message_mb * MB)
-            data = wire.receive(self.socket, limit, seconds + self.limits.grace, self._watch_memory)
-            reply = decode(data)
+            data = wire.receive(self.socket, limit, seconds + self.limits.grace, self._watch)
+            reply = decode(data, HEADER)
             if not isinstance(reply, dict):
                 raise CodecError("an answer that is not an answer")
             self.written = reply["written"] if type(reply.get("written")) is int else self.written
@@ -105,7 +107,8 @@ class Remote:
             self.close()
             raise
 
-    def _watch_memory(self) -> None:
+    def _watch(self) -> None:
+        give_way(self.pid)
         limit = self.limits.memory_mb
         if resident_mb(self.pid) - self.base_mb > limit and (used := resident_mb(self.pid, shared=True)) > limit:
             self.close()
@@ -115,9 +118,10 @@ class Remote:
         """End the process, if there is one; its exit status."""
         if self.pid is None:
             return 0
-        pid, self.pid = self.pid, None
-        self.socket.close()
-        return self.zygote.stop(pid, wait)
+        with undisturbed():
+            pid, self.pid = self.pid, None
+            self.socket.close()
+            return self.zygote.stop(pid, wait)
 
 
 class Proxy:
@@ -179,19 +183,3 @@ def change(mine: Any, theirs: Any) -> None:
         elif isinstance(mine, dict):
             mine.clear()
             mine.update(theirs)
-
-
-def resident_mb(pid: int | None, shared: bool = False) -> int:
-    """Memory of a process and all its descendants, in MB: an upper bound, since forks share pages until they write.
-
-    shared: count a page that n processes share as 1/n in each (slower). 0 where /proc does not tell.
-    """
-    file, names = ("smaps_rollup", ("Pss_Anon:", "Pss_Shmem:")) if shared else ("status", ("RssAnon:", "RssShmem:"))
-    total, todo = 0, [pid] if pid else []
-    while todo:
-        folder = Path(f"/proc/{todo.pop()}")
-        with suppress(OSError, ValueError):
-            for task in (folder / "task").iterdir():
-                todo += [int(p) for p in (task / "children").read_text().split()]
-            total += sum(int(row.split()[1]) for row in (folder / file).read_text().splitlines() if row.startswith(names))
-    return total // 1024

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from qcourse.classroom import isolation
+from qcourse.classroom import isolation, syscalls
 from qcourse.classroom.limits import Limits
 
 FULL = "namespaces: no network, no other processes, read-only course, nothing else of this machine's files"
@@ -57,6 +57,8 @@ def enter(limits: Limits, root: Path | None, home: str, hidden: list[Path], keep
     os.environ.update(ENVIRONMENT, HOME=home, TMPDIR=home, IPYTHONDIR=f"{home}/.ipython", MPLCONFIGDIR=f"{home}/.matplotlib")
     tempfile.tempdir = None
     _limit(limits, alone=root is not None)
+    isolation.prctl(isolation.PR_SET_NO_NEW_PRIVS, 1)
+    notes += filter(None, [syscalls.restrict()])
     if root is None:
         _watch_over(home, [*isolation.SECRETS, *hidden])
     return notes

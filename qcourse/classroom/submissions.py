@@ -11,6 +11,7 @@ import os
 import re
 import stat
 import unicodedata
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -22,6 +23,7 @@ MOODLE = re.compile(r"^(?P<who>.+?)_(?P<user>\d+)_assignsubmission_file_?(?P<fil
 LAB_NAME = re.compile(r"(?:^|[ _-]+)\d\d_[a-z]\w*(?:[-_ ]?\(?\d+\)?)?$")
 AGAIN = re.compile(r"[-_ ]\(?(\d+)\)?\.ipynb$")
 IGNORED = {"__MACOSX", "__pycache__"}
+DEEPEST, MOST = 20, 100  # folders inside one another; notebooks of one student
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,12 @@ def collect(folder: Path, limit: int) -> list[Found]:
             f"{folder} holds no notebooks. Expected: student.ipynb, student/NN_lab.ipynb, or Canvas's or Moodle's zip"
         )
     books = [f for f in files if f.problem or f.name.lower().endswith(".ipynb")]
-    handed = {f.student for f in books}
-    for student in sorted({f.student for f in files} - handed):
+    handed = Counter(f.student for f in books)
+    flood = {f.student: f for f in books if handed[f.student] > MOST}  # reading them would take the others' time
+    books = [f for f in books if f.student not in flood]
+    for student, f in flood.items():
+        books.append(Found(student, f.name, f.path, problem=f"{handed[student]:,} notebooks; at most {MOST} are read"))
+    for student in sorted({f.student for f in files} - handed.keys()):
         names = ", ".join(f.name for f in files if f.student == student)
         other = next(f for f in files if f.student == student)
         books.append(Found(student, other.name, other.path, problem=f"no notebook (.ipynb) among: {names[:200]}"))
@@ -85,8 +91,17 @@ def _walk(path: Path, above: tuple[str, ...], limit: int):
     if path.name.startswith(".") or path.name in IGNORED:
         return
     if path.is_dir() and not path.is_symlink():
-        for entry in sorted(os.scandir(path), key=lambda e: e.name):
+        try:
+            inside = sorted(os.scandir(path), key=lambda e: e.name) if len(above) < DEEPEST else None
+        except OSError as e:
+            yield _found((*above, path.name, path.name), path, None, 0.0, f"a folder that cannot be read: {e.strerror}")
+            return
+        if inside is None:
+            yield _found((*above, path.name), path, None, 0.0, f"more than {DEEPEST} folders inside one another")
+        for entry in inside or ():
             yield from _walk(Path(entry.path), (*above, path.name), limit)
+    elif path.is_symlink() and not above and path.is_dir():
+        yield _found((path.name, path.name), path, None, 0.0, "a link to a folder, not a folder; links are not followed")
     elif path.suffix.lower() == ".zip" and path.is_file() and not path.is_symlink():
         yield from _from_zip(path, (*above, path.name), limit)
     elif path.suffix.lower() == ".ipynb" or above:

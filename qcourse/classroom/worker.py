@@ -15,11 +15,14 @@ import re
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 
 from qcourse.classroom.limits import Limits
 from qcourse.classroom.notebook import parse
 from qcourse.classroom.zygote import Zygote
+
+MOST_TEXT = 8000  # characters of one task's message
 
 
 def labs() -> dict[str, list[dict]]:
@@ -33,10 +36,15 @@ def grade_notebook(zygote: Zygote, data: bytes, name: str, lab: str, seed: int, 
     """Run one notebook in the sandbox and judge its tasks. Never raises for what the notebook does."""
     from qcourse.classroom.remote import Remote
     from qcourse.study.checks.task import TASKS
+    from qcourse.study.checks.watch import RemoteError
 
     book = parse(data, name)
     with Remote(zygote, book.cells, limits, hidden) as remote:
-        tasks = [judge_task(remote, task, seed) for task in TASKS.lab(lab)]
+        tasks = []
+        for task in TASKS.lab(lab):
+            with suppress(RemoteError):  # it is raised again when the function is called
+                remote.ready()  # on the notebook's time, not on the task's
+            tasks.append(judge_task(remote, task, seed))
         notes = list(book.notes)
         for index, why in sorted(remote.skipped.items()):
             notes.append(f"cell [{index + 1}] was left out: {why['message']}")
@@ -66,6 +74,8 @@ def judge_task(remote, task, seed: int) -> dict:
         result |= {"outcome": "not attempted", "score": 0.0, "message": message}
     result["message"] = result["message"].replace(f"within {patient.seconds:g} s", f"within {budget:g} s")
     kept = {k: result[k] for k in ("outcome", "passed", "score", "mistake", "message")}
+    if len(kept["message"]) > MOST_TEXT:
+        kept["message"] = f"{kept['message'][:MOST_TEXT]} …"
     kept["message"] = re.sub(r"\s*\(seed \d+\)\s*$", "", kept["message"])  # hidden stays hidden, for whoever hands in later
     return {"id": task.id, "title": task.title, "points": task.points, "seconds": round(time.monotonic() - began, 2)} | kept
 

@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import tempfile
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 
@@ -24,6 +24,16 @@ PRELOAD = (
     "qcourse.numerics.quantize", "qcourse.packing.packed", "qcourse.gemm.reference", "qcourse.models.loader",
     "qcourse.study.plots", "qcourse.classroom.student", "qcourse.classroom.sandbox",
 )  # fmt: skip
+
+
+@contextmanager
+def undisturbed():
+    """No alarm in this block: a question asked and not waited for would leave its answer to the next one."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Zygote:
