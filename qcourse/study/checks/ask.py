@@ -50,16 +50,14 @@ def solution(task_id: str, folder: Path | None = None) -> Note:
 
 
 def when_done(draw: Callable):
-    """`draw()`, the figure that closes a lab; while a function of the lab is missing, a kind word naming its task."""
+    """`draw()`, what closes a lab; while a function of the lab is missing, a kind word naming its task."""
     try:
         return draw()
     except NotImplementedError as missing:
         found = re.match(r"lab (\d\d\.\d+):", str(missing))
         if found is None:
             raise
-        return Note(
-            f"Finish task {found[1]} first ({TASKS[found[1]].function}): this figure is drawn with your own functions."
-        )
+        return Note(f"Finish task {found[1]} first (`{TASKS[found[1]].function}`): this cell runs on your own functions.")
 
 
 def region(source: str, number: int) -> str:

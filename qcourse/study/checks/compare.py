@@ -84,7 +84,7 @@ def _containers(got, expected, how, names, where) -> str | None:
         return f"{where}: {what} expected, {short(got)} came back"
     if kind == "dict":
         if got.keys() != expected.keys():
-            return f"{where}: the keys are {sorted(map(str, got))}, expected {sorted(map(str, expected))}"
+            return f"{where}: the keys are {short(sorted(map(str, got)))}, expected {sorted(map(str, expected))}"
         pairs = [(f"{where}[{k!r}]", got[k], expected[k]) for k in expected]
     else:
         if len(got) != len(expected):
@@ -143,12 +143,12 @@ def show(value, bits: int = 0) -> str:
 def short(value) -> str:
     """What a value is, in a few words: a tensor's shape and dtype (and its numbers when they are few), or its repr."""
     if isinstance(value, torch.Tensor):
-        few = f" {value.tolist()}" if value.numel() <= 16 and value.dim() else ""
+        few = f" {value.tolist()}" if 0 < value.numel() <= 16 and value.dim() else ""
         return f"a tensor {tuple(value.shape)} {dtype(value)}{few}" if value.dim() else show(value.item())
     if value is None:
         return "None (did you forget `return`?)"
     if isinstance(value, tuple):
-        return f"({', '.join(short(v) for v in value)})"
+        return f"({', '.join(short(v) for v in value[:8])}{', …' if len(value) > 8 else ''})"
     text = repr(value)
     return text if len(text) <= 120 else text[:117] + "..."
 
@@ -160,17 +160,29 @@ def size(value) -> int:
     return value.numel() if isinstance(value, torch.Tensor) else 1
 
 
-def describe(name: str, value) -> str:
-    """An argument as the student would write it, its numbers if they are few."""
+def describe(name: str, value, words: bool = False) -> str:
+    """An argument as the student would write it, its numbers if they are few; packed `words` in hexadecimal.
+
+    >>> describe("packed", torch.tensor([[213]], dtype=torch.uint8), words=True)
+    'packed = uint8 [[0xD5]]'
+    """
     if isinstance(value, tuple | list) and any(isinstance(v, torch.Tensor) for v in value):
-        return f"{name} = {', '.join(short(v) for v in value[:4])}{', …' if len(value) > 4 else ''}"
+        few = [describe("", v).strip(" =:") for v in value[:4]]
+        return f"{name} = {f',{BELOW}'.join(few)}{f',{BELOW}…' if len(value) > 4 else ''}"
     if not isinstance(value, torch.Tensor):
         return f"{name} = {None if value is None else short(value)}"
     if value.numel() > 24:
         return f"{name}: {dtype(value)} {tuple(value.shape)}"
-    rows = value.tolist()
+    return f"{name} = {dtype(value)} {digits(value.tolist(), 2 * value.element_size() if words else 0)}"
 
-    def digits(x):
-        return "[" + ", ".join(map(digits, x)) + "]" if isinstance(x, list) else f"{x:.5g}" if type(x) is float else str(x)
 
-    return f"{name} = {dtype(value)} {digits(rows)}"
+BELOW = "\n       "  # the next tensor of a list, on a line of its own
+
+
+def digits(x, places: int = 0) -> str:
+    """Nested lists of numbers, floats with five digits, integers in `places` hexadecimal ones if that is not 0."""
+    if isinstance(x, list):
+        return "[" + ", ".join(digits(v, places) for v in x) + "]"
+    if type(x) is float:
+        return f"{x:.5g}"
+    return f"0x{x & (16**places - 1):0{places}X}" if places else str(x)

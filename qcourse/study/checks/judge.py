@@ -158,7 +158,9 @@ def conclude(task: Task, trials: list[Trial], seed: int) -> Result:
     shown = trials[-1] if stopped else failing[0] if raised else smallest(failing)
     parts = [error_text(task, shown.got) if raised else f"On “{shown.prop.name}”: {shown.problem}"]
     if shown.got.kind not in STOPS:
-        parts.append("with " + "; ".join(describe(name_of(task, i), a) for i, a in enumerate(shown.args)))
+        parts.append(
+            "with " + "\n     ".join(describe(n := name_of(task, i), a, n in task.words) for i, a in enumerate(shown.args))
+        )
     if mistake:
         parts.append(f"{'This is' if whole else 'One thing to mend first'}: {mistake.name}.\n{mistake.hint}")
         parts.append(f"What it breaks: {mistake.invariant}")

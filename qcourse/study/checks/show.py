@@ -1,11 +1,15 @@
 """A Result for the eye: plain text in a terminal, a coloured card in Jupyter."""
 
 import os
+import re
 from html import escape
 
 from qcourse.study.checks.task import TASKS, Result
 
 COLORS = {"right": "#4a9a5b", "wrong": "#b8423f", "raised": "#d9822b", "not attempted": "#8a8f98"}
+FIXED = "font-family:monospace;font-size:90%"
+TRACE = re.compile(r"line \d+, in ")
+NAMES = ("This is: ", "One thing to mend first: ")  # how a recognised mistake is introduced, in `judge.conclude`
 
 
 def headline(result: Result) -> str:
@@ -35,13 +39,29 @@ def html(result: Result) -> str:
     color = COLORS[result.outcome]
     tick = {"✓": COLORS["right"], "✗": COLORS["wrong"]}
     lines = "".join(f"<div style='color:{tick[p[0]]}'>{escape(p)}</div>" for p in properties(result))
-    message = escape(result.message)
+    message = "".join(map(paragraph, result.message.split("\n\n")))
     return (
         f"<div style='border-left:4px solid {color};padding:4px 12px;margin:4px 0;max-width:60em'>"
         f"<b style='color:{color}'>{escape(headline(result))}</b>"
-        f"<div style='font-size:90%;margin:2px 0'>{lines}</div>"
-        f"<div style='white-space:pre-wrap;overflow-wrap:anywhere'>{message}</div></div>"
+        f"<div style='font-size:90%;margin:2px 0'>{lines}</div>{message}</div>"
     )
+
+
+def paragraph(part: str) -> str:
+    """One paragraph of a message: numbers and lines of code in a fixed width, the mistake's name in bold, the seed small."""
+    style = "white-space:pre-wrap;overflow-wrap:anywhere;margin:6px 0"
+    if part.startswith("(seed "):
+        return f"<div style='{style};font-size:80%;color:{COLORS['not attempted']}'>{escape(part)}</div>"
+    if part.startswith("with "):
+        return f"<div style='{style};{FIXED}'>{escape(part)}</div>"
+    lines = [f"<span style='{FIXED}'>{escape(t)}</span>" if TRACE.match(t) else marked(t) for t in part.split("\n")]
+    return f"<div style='{style}'>" + "\n".join(lines) + "</div>"
+
+
+def marked(line: str) -> str:
+    """Escaped text, `names` as code, and what names a mistake in bold."""
+    line = re.sub(r"`([^`<>]+)`", r"<code>\1</code>", escape(line))
+    return f"<b>{line}</b>" if line.startswith(NAMES) else line
 
 
 class Note(str):
@@ -53,8 +73,10 @@ class Note(str):
         return str(self)
 
     def _repr_html_(self) -> str:
-        tag = "pre" if self.code else "div"
-        return f"<{tag} style='border-left:4px solid #3b6fb6;padding:4px 12px;max-width:60em'>{escape(self)}</{tag}>"
+        edge = "border-left:4px solid #3b6fb6;padding:4px 12px;margin:4px 0"
+        if self.code:
+            return f"<pre style='{edge}'>{escape(self)}</pre>"
+        return f"<div style='{edge};max-width:60em'>{marked(self)}</div>"
 
 
 class Code(Note):

@@ -46,7 +46,8 @@ class Task:
     """One function that the student writes. Plain data goes in and out: tensors, arrays, numbers, text, and tuples of them.
 
     `expected` is a second implementation; where it raises ValueError, TypeError or KeyError, so must the student's.
-    `returns` names the outputs and `bits` (4, 8, 32) shows integers as bits in a difference. `same(args, got, other)`: None,
+    `returns` names the outputs and `bits` (4, 8, 32) shows integers as bits in a difference;
+    `words` names the arguments that are shown in hexadecimal. `same(args, got, other)`: None,
     or how two answers differ, for tasks that leave some freedom (shapes and dtypes are compared before it); left out, values
     agree within |got − other| ≤ atol + rtol·|other|. `seconds` is the student's time for the whole check.
     """
@@ -63,6 +64,7 @@ class Task:
     atol: float = 0.0
     returns: tuple[str, ...] = ()
     bits: int = 0
+    words: tuple[str, ...] = ()
     same: Callable | None = None
     seconds: float = 3.0
 

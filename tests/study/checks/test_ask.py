@@ -28,14 +28,23 @@ def test_a_right_answer_and_a_wrong_one_for_the_eye():
     assert repr(right).startswith("01.2 dequantize: right, 2 of 2 points\n  ✓ square matrices")
     assert "✗ square matrices" in repr(wrong) and "divided instead of multiplied" in repr(wrong)
     html = wrong._repr_html_()
-    assert "<b" in html and "divided instead of multiplied" in html and html.count("<div") == html.count("</div")
+    assert "<b>This is: divided instead of multiplied.</b>" in html and html.count("<div") == html.count("</div")
+    assert "monospace;font-size:90%'>with codes = int8" in html, "numbers stand in a fixed width"
 
 
 def test_what_comes_from_the_student_is_escaped():
     def fn(codes, scale):
-        raise ValueError("<script>alert(1)</script>")
+        raise ValueError("<script>alert(1)</script> `<script>` \n\nwith <script>\n\n(seed <script>\nline 1, in <script>")
 
     assert "<script>" not in check("01.2", fn)._repr_html_()
+
+
+def test_packed_inputs_are_shown_as_what_they_hold():
+    assert "\n\nwith packed = uint8 [[0x" in check("02.4", lambda packed: packed).message
+
+
+def test_names_are_code_in_a_card():
+    assert "<code>dequantize</code>" in check("01.2", dequantize)._repr_html_()
 
 
 def test_each_check_draws_anew_and_a_seed_repeats_it():
@@ -84,7 +93,7 @@ def test_a_lab_closes_with_a_figure_or_a_kind_word():
         raise NotImplementedError("something else")
 
     assert when_done(lambda: 42) == 42
-    assert "Finish task 01.2 first (dequantize)" in when_done(missing)
+    assert "Finish task 01.2 first (`dequantize`)" in when_done(missing)
     with pytest.raises(NotImplementedError):
         when_done(own)
 

@@ -119,7 +119,11 @@ def test_inputs_are_written_as_a_student_would():
     assert describe("W", T([[1.0, -2.5]])) == "W = float32 [[1, -2.5]]"
     assert describe("W", torch.zeros(9, 9)) == "W: float32 (9, 9)"
     assert describe("G", 4) == "G = 4" and describe("bias", None) == "bias = None"
-    assert describe("batches", [torch.zeros(9, 9)] * 5).endswith("a tensor (9, 9) float32, …")
+    assert describe("batches", [torch.zeros(9, 9)] * 5).split(",\n       ")[3:] == ["float32 (9, 9)", "…"]
+    assert describe("ids", [T([1, 2]), T([0.1])]) == "ids = int64 [1, 2],\n       float32 [0.1]"
+    assert (
+        describe("words", torch.tensor([-1, 16], dtype=torch.int32), words=True) == "words = int32 [0xFFFFFFFF, 0x00000010]"
+    )
 
 
 def test_plain_refuses_what_could_run_code():

@@ -83,5 +83,5 @@ UNPACK_NIBBLES = Task(
     hint="One byte gives two numbers: its remainder by 16 and what is left. Make them signed again, then weave the two "
     "matrices together: a new last axis of two, flattened.",
     returns=("codes",),
-    bits=0,
+    words=("packed",),
 )

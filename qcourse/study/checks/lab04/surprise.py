@@ -43,6 +43,13 @@ def cross_entropy(logits, ids, num_bytes) -> tuple[float, float]:
     return measures(nats, logits, num_bytes)
 
 
+def means_times_tokens(logits, ids, num_bytes) -> tuple[float, float]:
+    """The mean of the chunks' means as nats a token, in both measures."""
+    nats = surprise(logits, ids)
+    a_token = sum(n / len(x) for n, x in zip(nats, logits, strict=True)) / len(nats)
+    return measures([a_token * sum(map(len, logits))], logits, num_bytes)
+
+
 def means(logits, ids, num_bytes, of_perplexities: bool, bytes_too: bool) -> tuple[float, float]:
     """Means over chunks instead of over tokens and bytes, in the ways in which that is done."""
     nats = surprise(logits, ids)
@@ -101,9 +108,12 @@ PERPLEXITY = Task(
             "Every chunk got one vote, the short last one as much as the long ones. Cut the same text at other places: "
             "does your number stay? What would you have to add up first, so that it does?",
             "Protocol: all tokens count the same. Total nats over total tokens, total bits over total bytes.",
-            also=tuple(
-                (lambda logits, ids, num_bytes, a=a, b=b: means(logits, ids, num_bytes, a, b))
-                for a, b in ((True, True), (True, False), (False, False))
+            also=(
+                means_times_tokens,
+                *(
+                    (lambda logits, ids, num_bytes, a=a, b=b: means(logits, ids, num_bytes, a, b))
+                    for a, b in ((True, True), (True, False), (False, False))
+                ),
             ),
         ),
         Mistake(

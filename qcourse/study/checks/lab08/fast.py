@@ -154,5 +154,6 @@ GEMV_INT4 = Task(
     "number a group, which has exactly the shape of `scale`.",
     same=same_sum,
     returns=("y",),
+    words=("words",),
     seconds=30.0,
 )

@@ -130,5 +130,6 @@ GEMV_NAIVE = Task(
     "group whose scale it needs.",
     same=same_sum,
     returns=("y",),
+    words=("words",),
     seconds=10.0,
 )

@@ -115,5 +115,6 @@ SPLIT_K = Task(
     "Then it is task 08.3 on smaller pieces.",
     same=same_parts,
     returns=("partials", "y"),
+    words=("words",),
     seconds=10.0,
 )

@@ -89,4 +89,5 @@ UNPACK_WORDS = Task(
     "Then do all eight at once with a row of eight shifts.",
     returns=("codes",),
     bits=4,
+    words=("words",),
 )
