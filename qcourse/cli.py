@@ -103,7 +103,7 @@ def add_labs(commands) -> None:
     """`qcourse reset`: a fresh lab, the student's work kept; `qcourse warm-up`: compile before the first lesson."""
     p = commands.add_parser("reset", help="start a lab afresh; what was written is kept under a dated name")
     p.add_argument("lab", help="its number: 01")
-    p.add_argument("--labs", type=Path, default=Path("labs"), help="the folder of the labs (default: labs)")
+    p.add_argument("--labs", type=Path, help="the folder of the labs (default: labs, or this one if the lab lies here)")
     p.set_defaults(run=run_reset)
     p = commands.add_parser("warm-up", help="compile the CPU kernels for this machine, once")
     p.set_defaults(run=lambda args: run_warm_up())
@@ -111,9 +111,11 @@ def add_labs(commands) -> None:
 
 def run_reset(args) -> None:
     """Copy, then write the starter; say where the copy is."""
-    from qcourse.study.labs import reset
+    from qcourse.study.labs import reset, starter_of
 
-    done = reset(args.lab, args.labs)
+    name, usual = starter_of(args.lab).name, Path("labs")
+    here = not (usual / name).exists() and Path(name).exists()  # called inside the folder of the labs
+    done = reset(args.lab, args.labs or (Path() if here else usual))
     print(f"kept what you wrote as {done.kept}" if done.kept else "there was nothing of yours to keep")
     print(f"{done.fresh} is fresh again (in JupyterLab: File > Reload Notebook from Disk)")
 

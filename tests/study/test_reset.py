@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+from qcourse.cli import main
 from qcourse.study.labs import STARTERS, keep, reset, starter_of
 
 
@@ -54,3 +55,13 @@ def test_an_unknown_lab(tmp_path):
 
 def test_the_starters_are_installed_with_the_package():
     assert list(STARTERS.glob("*.ipynb"))
+
+
+def test_the_command_called_inside_the_folder_of_the_labs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    mine = tmp_path / starter_of("01").name
+    mine.write_text("mine")
+    main(["reset", "01"])
+    assert mine.read_bytes() == starter_of("01").read_bytes() and not (tmp_path / "labs").exists()
+    assert [p.read_text() for p in tmp_path.glob("01_*-2*.ipynb")] == ["mine"]
+    assert "kept what you wrote" in capsys.readouterr().out
