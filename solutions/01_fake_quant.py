@@ -28,7 +28,8 @@ from qcourse.study.checks import check, hint, solution, when_done
 # | *right* | every property held; another way of writing it is just as right as ours |
 #
 # Stuck? `hint("01.1")` nudges. `solution("01.1")` shows ours; it teaches most *after* yours works. PyTorch or NumPy, loops or
-# none: as you like. Inputs arrive as tensors; return what the table of the task says, and never change an input in place.
+# none: as you like. Inputs arrive as tensors (NumPy knows no bfloat16: `W.float().numpy()`); return what the table of the
+# task says, and never change an input in place.
 
 # %%
 hint("01.1")

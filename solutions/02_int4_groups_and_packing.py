@@ -25,9 +25,6 @@ from qcourse.study.perplexity import paired_difference, perplexity, windows
 # Nothing in this lab raises an error when it is wrong. Swapped nibbles have the right shape and the right dtype, and the model
 # that reads them talks nonsense. That is why a packer is tested, and why yours must say no to what it cannot pack.
 
-# %%
-hint("02.3")
-
 # %% [markdown]
 # ## 02.1 · Neighbours share a scale
 #
@@ -35,6 +32,9 @@ hint("02.3")
 # codes of int4, −8 … 7 (the full range, as in compressed-tensors):
 #
 # $$s_{n,j} = \frac{\max_{k \in \text{group } j} |W_{nk}|}{7.5}\qquad q = \mathrm{clamp}\big(\mathrm{round}(W/s),\,-8,\,7\big)$$
+#
+# Why 7.5? The 16 codes span 15 steps, so half of them lie on each side; the loudest weight lands on ±7.5, half a step from the
+# last code on either side, and no weight is ever farther from its code than that.
 #
 # ```text
 #             K = 12, G = 4
@@ -266,7 +266,7 @@ W = model.model.layers[1].mlp.down_proj.weight.float()
 
 def stored(W, group_size):
     codes, scale = map(torch.as_tensor, quantize_groups(W, group_size))
-    packed = torch.as_tensor(pack_nibbles(codes))  # into the file
+    packed, scale = torch.as_tensor(pack_nibbles(codes)), scale.half().float()  # into the file: 4 bits, and 16 for a scale
     return torch.as_tensor(unpack_nibbles(packed)).float() * scale.repeat_interleave(group_size, dim=1)
 
 
@@ -296,5 +296,5 @@ def proof():
 when_done(proof)
 
 # %% [markdown]
-# About a hundredth of a bit a byte, for 4.5 bits a weight instead of 16. Your packers lost nothing on the way: what is left is
-# rounding, and rounding with hindsight is notebook 06.
+# Less than a hundredth of a bit a byte, for 4.5 bits a weight instead of 16. Your packers lost nothing on the way: what is left
+# is rounding, each weight on its own. (GPTQ rounds with hindsight: each weight makes up for the errors of those before it.)

@@ -20,9 +20,6 @@ from qcourse.study.checks import check, hint, solution, when_done
 #
 # Tensors in, tensors out; NumPy arrays are welcome too. Never change an input in place: someone else still needs it.
 
-# %%
-hint("03.1")
-
 # %% [markdown]
 # ## 03.1 · Look before you quantize
 #
@@ -64,7 +61,8 @@ check("03.1", channel_absmax)
 # ## 03.2 · One scale a token
 #
 # An activation arrives at run time, so its scale must be cheap: one pass over a row, no search. And it may differ from row
-# to row, because a factor of *m* can be taken out of `Σ_k x[m,k] w[n,k]`. Symmetric int8, 127 steps on each side:
+# to row, because a factor that depends on m alone can be taken out of the sum `Σ_k x[m,k] w[n,k]`. Symmetric int8, 127
+# steps on each side:
 #
 # $$s_m = \frac{\max_k |x_{m,k}|}{127}\qquad \hat x_{m,k} = s_m \cdot \mathrm{round}(x_{m,k} / s_m)$$
 #
