@@ -143,6 +143,10 @@ def test_the_judge_survives_any_answer_and_writes_little(task, answer):
     assert result.outcome in ("wrong", "raised") and result.score < 0.5 and len(result.message) < 20_000
 
 
+def test_handing_the_arguments_back_folds_nothing():
+    assert judge(TASKS["03.5"], lambda gain, weights, s: (gain, weights), 3).score == 0
+
+
 def test_a_remembered_answer_is_of_no_use_in_the_race():
     race = next(p for p in TASKS["08.3"].properties if "fast" in p.name)
     cases = race.cases(torch.Generator().manual_seed(0))

@@ -17,6 +17,7 @@ from qcourse.study.checks.task import Mistake, Property, Result, Task
 from qcourse.study.checks.watch import Call, call
 
 REFUSALS = ("ValueError", "TypeError", "KeyError")  # an `expected` that raises one of these must be matched
+GARBAGE = (TypeError, ValueError, AttributeError, IndexError, RuntimeError, ArithmeticError)  # of answers like 10**400
 STOPS = ("TimeLimit", "Died")  # after these there is nothing more to run
 
 
@@ -85,8 +86,8 @@ def agree(task: Task, args: tuple, got: Call, other: Call) -> str | None:
     try:
         value = plain(got.value)
         return compare(task, args, value, plain(other.value))
-    except TypeError as garbage:
-        return str(garbage)
+    except GARBAGE as garbage:
+        return str(garbage) or type(garbage).__name__
 
 
 def compare(task: Task, args: tuple, value, other) -> str | None:
@@ -104,8 +105,9 @@ def problem(task: Task, prop: Property, args: tuple, right: Call, got: Call) -> 
         found = agree(task, args, got, right)
     else:
         try:
-            found = prop.verify(args, plain(got.value), plain(right.value))
-        except (TypeError, ValueError, AttributeError, IndexError, RuntimeError) as garbage:
+            value, names = plain(got.value), task.returns if len(task.returns) > 1 else ()
+            found = structure(value, right.value, names) or prop.verify(args, value, plain(right.value))
+        except GARBAGE as garbage:
             found = agree(task, args, got, right) or str(garbage)
     if found is None and got.modified is not None:
         return f"modified its input: `{name_of(task, got.modified)}` is not what it was before the call"

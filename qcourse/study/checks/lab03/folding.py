@@ -87,6 +87,8 @@ def computes_the_same(args, got, expected) -> str | None:
     (gain, weights, s), (new_gain, new_weights) = args, got
     if len(new_weights) != len(weights):
         return f"{len(new_weights)} weights came back for {len(weights)} readers"
+    if torch.equal(new_gain.double(), gain.double()):
+        return "nothing was moved: the gain is what it was"
     h = torch.sin(torch.arange(4 * len(s), dtype=torch.float64)).view(4, -1) * 3
     h = h / h.square().mean(-1, keepdim=True).sqrt()
     for i, (W, new_W) in enumerate(zip(weights, new_weights, strict=True)):
