@@ -8,7 +8,10 @@ import sys
 import pytest
 from conftest import ROOT
 
+from qcourse.classroom.isolation import PACKAGE
 from qcourse.classroom.syscalls import MACHINES, program
+
+HIDDEN = PACKAGE / "cli.py"
 
 CELL = """
 import ctypes, mmap, os, socket
@@ -47,7 +50,7 @@ from qcourse.classroom.limits import Limits
 from qcourse.classroom.zygote import Zygote
 zygote = Zygote()
 from qcourse.classroom.remote import Proxy, Remote
-with Remote(zygote, [{cell!r}], Limits(), []) as remote:
+with Remote(zygote, [{cell!r}], Limits(), [{hidden!r}]) as remote:
     said = {{what: Proxy(remote, "01.1", "tries")(what) for what in {tries!r}}}
     said["nice"] = Proxy(remote, "01.1", "waits")(0)
     said["notes"] = remote.notes
@@ -77,7 +80,8 @@ WORKS = [
 )
 @pytest.mark.parametrize("bare", [False, True])
 def test_what_no_lab_needs_is_refused(bare):
-    script = SCRIPT.format(bare=bare, cell=CELL, tries=[*REFUSED, *WORKS, "folders()"][: None if not bare else -1])
+    tries = [*REFUSED, *WORKS, f"len(open({str(HIDDEN)!r}).read())", "folders()"]
+    script = SCRIPT.format(bare=bare, cell=CELL, hidden=str(HIDDEN), tries=tries[: -1 if bare else None])
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
@@ -85,6 +89,7 @@ def test_what_no_lab_needs_is_refused(bare):
     assert {what: said[what] for what in REFUSED} == dict.fromkeys(REFUSED, "PermissionError")
     assert [said[what] for what in WORKS] == ["0", "0", "2", "9"]
     assert said.get("folders()", "'refused'") == "'refused'"
+    assert said[tries[-2]] == ("PermissionError" if bare else "0")  # a zip of submissions is a file
     assert said["nice"] == 19  # a crowd of threads gives way to the other students
 
 
