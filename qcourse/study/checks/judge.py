@@ -6,6 +6,7 @@ property that fails (two mistakes at once are told one after the other). Otherwi
 """
 
 import inspect
+import re
 import warnings
 from dataclasses import dataclass
 
@@ -60,10 +61,13 @@ def judge(task: Task, fn, seed: int) -> Result:
 
 def not_attempted(task: Task, why: str) -> Result:
     """Zero, and what to do."""
-    other = why.startswith("lab ") and not why.startswith(f"lab {task.id}:")
-    text = f"{why}. Your function calls it: that one first." if other else f"Write `{task.function}` and run its cell."
+    named = re.match(r"lab (\d\d\.\d+):", why)
+    missing = named[1] if named else task.id
+    text = f"Write `{task.function}` and run its cell."
+    if missing != task.id:
+        text = f"Your function calls that of task {missing}, which is not written yet: that one first."
     passed = {p.name: False for p in task.properties}
-    return Result(task.id, "not attempted", passed, 0.0, None, f'{text} A nudge: hint("{task.id}")')
+    return Result(task.id, "not attempted", passed, 0.0, None, f'{text} A nudge: hint("{missing}")')
 
 
 def truth(task: Task, args: tuple) -> Call:

@@ -73,7 +73,8 @@ def test_not_attempted():
     for fn in (None, ..., starter):
         result = judge(TASK, fn, 0)
         assert (result.outcome, result.score) == ("not attempted", 0.0) and not any(result.passed.values())
-    assert "lab 99.0" in judge(TASK, calls_another, 0).message
+    other = judge(TASK, calls_another, 0).message
+    assert "that of task 99.0" in other and 'hint("99.0")' in other, "the nudge is for what is missing"
     assert judge(TASK, own, 0).outcome == "raised"
 
 
