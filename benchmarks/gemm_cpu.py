@@ -24,8 +24,9 @@ from pathlib import Path
 import torch
 
 from qcourse.gemm import cpu
-from qcourse.gemm.choose import choose, crossover, describe, set_crossover
-from qcourse.gemm.jit import rows_in_threads
+from qcourse.gemm.choose import choose, describe
+from qcourse.gemm.crossover import crossover, set_crossover
+from qcourse.gemm.threads import rows_in_threads
 from qcourse.numerics.quantize import quantize
 from qcourse.numerics.schemes import PRESETS
 from qcourse.packing.packed import PackedWeight, pack

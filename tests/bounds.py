@@ -4,7 +4,7 @@ import torch
 
 from qcourse.numerics.quantize import dequantize
 
-UNIT = {torch.float32: 0.0, torch.bfloat16: 2.0**-9, torch.float16: 2.0**-12}  # half a step of the 16-bit formats
+UNIT = {torch.float32: 0.0, torch.bfloat16: 2.0**-8, torch.float16: 2.0**-11}  # one rounding, relative: at most half a step
 
 
 def bound(x, q):
@@ -12,7 +12,7 @@ def bound(x, q):
 
     x → int16   |Δx| ≤ max|x of a block|/65534 ≤ max|x of its row|/65534, times Σ|ŵ|
     fp32        at most 2K + 8 roundings by 2^-24 of Σ|x|·s·(u + z): a zero point may be subtracted after the sum
-    16 bits     Ŵ is rounded to x's dtype by `blocked` (as by `reference`), and y is
+    16 bits     Ŵ is rounded to x's dtype by `blocked` (as by `reference`), and y is: one rounding each
     """
     W, dtype, x = dequantize(q).double(), x.dtype, x.double()
     zero = 2.0 ** (q.args.num_bits - 1) if q.zero_point is None else q.zero_point.double().unsqueeze(-1)
@@ -20,7 +20,8 @@ def bound(x, q):
     stored = W.abs() + (2 * zero * q.scale.double().unsqueeze(-1) * ones).view(q.shape)
     rounded = x.abs().amax(-1, keepdim=True) / 65534 * W.abs().sum(-1)
     sums = (2 * x.shape[-1] + 8) * 2.0**-24 * (x.abs() @ stored.T)
-    return rounded + sums + 2 * UNIT[dtype] * (x.abs() @ W.abs().T) + 1e-30
+    least = 2.0**-25 if dtype == torch.float16 else 1e-30
+    return rounded + sums + (2 + UNIT[dtype]) * UNIT[dtype] * (x.abs() @ W.abs().T) + least
 
 
 def near(y, x, q, slack=1.0):

@@ -5,20 +5,17 @@
 
 A layout that no kernel of the device reads is an error (`KernelMismatch`), never a slow surprise: the message names the
 kernels that exist and the repack that makes it legal. Where two rows share a weight, the number of tokens decides, at
-the measured cross-over (`CROSSOVER`, `set_crossover`; measure your own machine with `python -m benchmarks.gemm_cpu`).
+the measured cross-over (gemm.crossover; measure your own machine with `python -m benchmarks.gemm_cpu`).
 """
 
-import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 
 import torch
 
+from qcourse.gemm.crossover import crossover
 from qcourse.gemm.jit import has_jit
 from qcourse.gemm.mismatch import KernelMismatch
 from qcourse.gemm.reference import reference
@@ -70,43 +67,8 @@ TABLE: tuple[Kernel, ...] = (
         "w4a16_matmul", "cuda", ROWS, "int4, G 16…64, 128·n", gpu_groups(4, 128), HALVES, f"{GPU}:w4a16_matmul", "triton"
     ),
     Kernel("w8a16_matmul", "cuda", ROWS, "int8, G 16, 32, 64·n", gpu_groups(8, 64), HALVES, f"{GPU}:w8a16_matmul", "triton"),
-    Kernel("reference", "any", ("row",), "everything (slowly)", lambda a: True, FLOATS, "qcourse.gemm.reference:reference"),
+    Kernel("reference", "any", ROWS, "everything (slowly)", lambda a: True, FLOATS, "qcourse.gemm.reference:reference"),
 )
-
-# Tokens up to which the integer kernel beats the blocked one: measured on 2 cores with AVX-512 (captures/gemm-cpu-*).
-CROSSOVER = {"int4 fp32": 16, "int4 16-bit": 8, "int8 fp32": 16, "int8 16-bit": 12, "w8a8": 12}
-
-
-def crossover_file() -> Path:
-    """Where this machine's own measurement is kept: $QCOURSE_CACHE or ~/.cache/qcourse."""
-    return Path(os.environ.get("QCOURSE_CACHE", Path.home() / ".cache" / "qcourse")) / "crossover.json"
-
-
-@lru_cache(1)
-def crossover() -> dict[str, int]:
-    """The cross-overs in force: this machine's if they were measured, else CROSSOVER.
-
-    Raises ValueError naming the file if it is not what `set_crossover` writes.
-    """
-    path = crossover_file()
-    if not path.is_file():
-        return CROSSOVER
-    try:
-        kept = {str(k): int(v) for k, v in json.loads(path.read_text()).items()}
-    except (ValueError, AttributeError, TypeError) as e:
-        raise ValueError(f"{path} does not hold cross-overs (delete it, or measure again): {e}") from e
-    return CROSSOVER | kept
-
-
-def set_crossover(measured: dict[str, int]) -> None:
-    """Keep this machine's cross-overs and use them from now on. Raises ValueError for an unknown name."""
-    unknown = sorted(measured.keys() - CROSSOVER.keys())
-    if unknown:
-        raise ValueError(f"unknown cross-over {unknown[0]!r}: one of {', '.join(CROSSOVER)}")
-    path = crossover_file()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(crossover() | measured, indent=1) + "\n")
-    crossover.cache_clear()
 
 
 def few_tokens(num_bits: int, dtype: torch.dtype) -> int:
@@ -126,7 +88,8 @@ class Choice:
         for i, row in enumerate(self.rows):
             if dtype in row.dtypes and (not row.few or few_tokens(p.args.num_bits, dtype) >= M):
                 return i
-        raise TypeError(f"x is {dtype}: the kernels here take {', '.join(map(str, FLOATS))}")
+        legal = dict.fromkeys(str(d) for row in self.rows for d in row.dtypes)
+        raise TypeError(f"x is {dtype}: the kernels here take {', '.join(legal)}")
 
     def __call__(self, x: torch.Tensor, p: PackedWeight, bias: torch.Tensor | None = None) -> torch.Tensor:
         """y = x @ Ŵ.T + bias. Where a gradient is wanted the reference does it: the kernels have no backward."""
@@ -134,9 +97,18 @@ class Choice:
             return reference(x, p, bias)
         return self.calls[self.kernel(x.shape[:-1].numel(), p, x.dtype)](x, p, bias)
 
+    def __reduce__(self):
+        """Pickled and copied as places in the table: a kernel is code, not data."""
+        return of_rows, ([TABLE.index(k) for k in self.rows],)
+
     def describe(self) -> str:
         """The rows as text, in order of preference."""
         return describe(self.rows)
+
+
+def of_rows(indices: list[int]) -> Choice:
+    """The Choice of some rows of the table."""
+    return Choice([TABLE[i] for i in indices])
 
 
 def choose(p: PackedWeight, device: str | torch.device | None = None) -> Choice:

@@ -1,7 +1,7 @@
 """The CPU paths for packed weights: few tokens in integers (memory-bound), many tokens block by block through BLAS.
 
     int_dot   M small   x becomes int16 (one scale a block of 128), weights are unpacked in registers: one pass over the
-                        packed bytes and nothing else. Near the machine's read bandwidth at M = 1.
+                        packed bytes and nothing else. How near to the machine's read bandwidth: captures/gemm-cpu-*.
     blocked   M large   each thread unpacks 128 rows into its own cache and hands them to BLAS: the whole Ŵ never exists
                         in memory, the matrix units do the work, and unpacking is a small part of it.
 
@@ -14,74 +14,14 @@ import numpy as np
 import torch
 
 from qcourse.gemm import cpu_loops as loops
-from qcourse.gemm.jit import rows_in_threads
-from qcourse.gemm.mismatch import KernelMismatch
-from qcourse.numerics.grids import IntGrid
-from qcourse.numerics.schemes import QuantizationArgs
+from qcourse.gemm.operand import arrays, bits, block_size, check
+from qcourse.gemm.threads import rows_in_threads
 from qcourse.packing.packed import PackedWeight
 from qcourse.shapes import Float, Integer, Tensor
 
-LAYOUTS = ("row", "compressed-tensors")  # the same bytes: a word's first code lies lowest, and so does its first byte
 REUSE = 3  # tokens up to which unpacking again for each is cheaper than keeping a row unpacked
 ROWS = 128  # rows of Ŵ in a thread's cache: 128 · 4096 · 4 bytes = 2 MB
-ZERO = {bits: np.array([[1 << (bits - 1)]], np.uint8) for bits in (4, 8)}  # of a symmetric format
 dots4, decode4 = lru_cache(loops.dots4), lru_cache(loops.decode4)
-
-
-def block_size(group: int) -> int | None:
-    """Weights that share one activation scale: the largest of 128, 64, 32, 16 that divides G; None if none does."""
-    return next((b for b in (128, 64, 32, 16) if group % b == 0), None)
-
-
-def takes(args: QuantizationArgs) -> bool:
-    """Whether these kernels know the format: 4-bit integers with one scale a row or G a multiple of 16, or 8-bit ones
-    with one scale a row or G a multiple of 128."""
-    if not isinstance(args.grid, IntGrid) or args.num_bits not in (4, 8):
-        return False
-    return args.group_size is None or args.group_size % (16 if args.num_bits == 4 else 128) == 0
-
-
-def check(x: Tensor, p: PackedWeight) -> None:
-    """Raise KernelMismatch for a weight or device that these kernels do not read, and ValueError/TypeError for x."""
-    if x.device.type != "cpu" or p.data.device.type != "cpu":
-        raise KernelMismatch(
-            f"CPU kernel, but x is on {x.device} and the weight on {p.data.device}: load the model with the device "
-            "it will run on (load_model(..., device=...)), so that its kernel is chosen there"
-        )
-    if p.layout not in LAYOUTS or not takes(p.args):
-        raise KernelMismatch(f"layout {p.layout!r}, {p.args.grid}, G={p.args.group_size}: the CPU kernels do not read it")
-    if not x.dtype.is_floating_point:
-        raise TypeError(f"x is {x.dtype}: a floating dtype expected")
-    if x.shape[-1] != p.shape[1]:
-        raise ValueError(f"x has K={x.shape[-1]}, the weight (N, K) = {p.shape}")
-
-
-def arrays(p: PackedWeight, block: int):
-    """(w (N, blocks, bytes), scale and zero point of each block (N, blocks)) as NumPy sees them.
-
-    Views, not copies, except for rows that end within a block, and for groups of several blocks (their scales repeat).
-    """
-    (N, K), num_bits = p.shape, p.args.num_bits
-    w = p.data.contiguous().view(torch.uint8).numpy()
-    blocks, size = -(-K // block), block * num_bits // 8
-    if w.shape[1] != blocks * size:
-        w = np.pad(w, ((0, 0), (0, max(0, blocks * size - w.shape[1]))))[:, : blocks * size]
-    scale = bits(p.scale if p.scale.dtype == torch.bfloat16 else p.scale.float())
-    zero = ZERO[num_bits] if p.zero_point is None else p.zero_point.contiguous().numpy()
-    return w.reshape(N, blocks, size), each_block(scale, N, blocks), each_block(zero, N, blocks)
-
-
-def bits(t: Tensor) -> np.ndarray:
-    """An fp32 tensor as NumPy sees it; bf16, which NumPy has not, as its bits (uint16)."""
-    t = t.detach().contiguous()
-    return (t.view(torch.uint16) if t.dtype == torch.bfloat16 else t).numpy()
-
-
-def each_block(values: np.ndarray, N: int, blocks: int) -> np.ndarray:
-    """One value a group, a row or a tensor → one a block (N, blocks)."""
-    if values.shape[1] not in (1, blocks):
-        values = np.repeat(values, blocks // values.shape[1], axis=1)
-    return np.broadcast_to(values, (N, blocks))
 
 
 def split(x: Float[Tensor, "M K"], blocks: int, planes: int, each: int):
@@ -92,10 +32,10 @@ def split(x: Float[Tensor, "M K"], blocks: int, planes: int, each: int):
     return codes, scale, total
 
 
-def halves(x: Float[Tensor, "M K"], group: int):
-    """x → (even and odd columns (2, M, K/2), Σ x of each group (M, groups)), fp32, for `loops.float4_dots`."""
+def halves(x: Float[Tensor, "M K"], block: int):
+    """x → (even and odd columns (2, M, K/2), Σ x of each block (M, blocks)), fp32, for `loops.float4_dots`."""
     x = x.float()
-    return x.unflatten(-1, (-1, 2)).permute(2, 0, 1).contiguous().numpy(), x.unflatten(-1, (-1, group)).sum(-1).numpy()
+    return x.unflatten(-1, (-1, 2)).permute(2, 0, 1).contiguous().numpy(), x.unflatten(-1, (-1, block)).sum(-1).numpy()
 
 
 def finish(y: Float[Tensor, "M N"], x: Tensor, bias: Tensor | None) -> Float[Tensor, "*lead N"]:
@@ -107,10 +47,11 @@ def finish(y: Float[Tensor, "M N"], x: Tensor, bias: Tensor | None) -> Float[Ten
 def int_dot(x: Float[Tensor, "*lead K"], p: PackedWeight, bias: Tensor | None = None) -> Float[Tensor, "*lead N"]:
     """y = x @ Ŵ.T + bias in integers, for few tokens.
 
-    Error against exact arithmetic: Σ_blocks s · Σ|q - z| · max|x|/65534, plus fp32 rounding; below bf16's own rounding
-    of x. A token that holds NaN or inf gives NaN. Raises what `check` raises. Notebook 08 §3.
+    Error against exact arithmetic: Σ_blocks s · Σ|q - z| · max|x|/65534, plus fp32 rounding: less than rounding x to bf16
+    costs, unless one value of a block is some 200 times louder than the others. |x| up to 1e30; a token that holds NaN or
+    inf gives NaN. Raises what `check` raises. Notebook 08 §3.
     """
-    check(x, p)
+    check(x, p, bias)
     (N, K), four = p.shape, p.args.num_bits == 4
     flat = x.reshape(-1, K)
     y = torch.empty(len(flat), N, dtype=torch.bfloat16 if x.dtype == torch.bfloat16 else torch.float32)
@@ -124,9 +65,18 @@ def int_dot(x: Float[Tensor, "*lead K"], p: PackedWeight, bias: Tensor | None = 
         elif block >= 64:
             loop, rest = dots4(block // 2), (*split(flat, w.shape[1], 2, block // 2), out)
         else:
-            loop, w, rest = loops.float4_dots, w.reshape(N, -1), (*halves(flat, p.args.group_size), out)
+            loop, w, rest = loops.float4_dots, w.reshape(N, -1), (*halves(flat, block), out)
         rows_in_threads(lambda a, b: loop(w, scale, zero, *rest, a, b), N, len(flat) * N * K)
     return finish(y, x, bias)
+
+
+@lru_cache(1)
+def multiplies_bf16() -> bool:
+    """Whether torch has a fast bf16 product on this processor (oneDNN's word; without one it is 100 times slower)."""
+    try:
+        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    except (AttributeError, RuntimeError):
+        return False
 
 
 class Decoder:
@@ -155,13 +105,14 @@ class Decoder:
 
 
 def blocked(x: Float[Tensor, "*lead K"], p: PackedWeight, bias: Tensor | None = None) -> Float[Tensor, "*lead N"]:
-    """y = x @ Ŵ.T + bias, for many tokens: unpack ROWS rows at a time, multiply them by BLAS in x's dtype.
+    """y = x @ Ŵ.T + bias, for many tokens: unpack ROWS rows at a time, multiply them by BLAS.
 
-    The same roundings as `reference` (Ŵ in x's dtype), in another order of summation. Raises what `check` raises.
+    bf16 x: Ŵ is rounded to bf16, as in `reference` (on a processor that multiplies bf16; else, and for fp16, in fp32 with
+    only y rounded). Another order of summation. Raises what `check` raises.
     """
-    check(x, p)
+    check(x, p, bias)
     N, K = p.shape
-    decoder = Decoder(p, torch.bfloat16 if x.dtype == torch.bfloat16 else torch.float32)
+    decoder = Decoder(p, torch.bfloat16 if x.dtype == torch.bfloat16 and multiplies_bf16() else torch.float32)
     flat = decoder.order(x.reshape(-1, K))
     y = torch.empty(len(flat), N, dtype=decoder.dtype)
 
@@ -177,8 +128,19 @@ def blocked(x: Float[Tensor, "*lead K"], p: PackedWeight, bias: Tensor | None = 
     return finish(y, x, bias)
 
 
+def check_codes8(x: Tensor, w: Tensor) -> None:
+    """Raise TypeError unless both are int8, ValueError for different K or a K at which int32 could overflow."""
+    if x.dtype != torch.int8 or w.dtype != torch.int8:
+        raise TypeError(f"int8 codes expected, got {x.dtype} and {w.dtype}")
+    if x.shape[-1] != w.shape[-1]:
+        raise ValueError(f"x has K={x.shape[-1]}, w has K={w.shape[-1]}")
+    if x.shape[-1] * 128 * 128 >= 2**31:
+        raise ValueError(f"K={x.shape[-1]}: a sum of K products of int8 codes may overflow int32; K must be below 131072")
+
+
 def int8_dots(x: Integer[Tensor, "M K"], w: Integer[Tensor, "N K"]) -> Integer[Tensor, "M N"]:
     """x @ w.T of int8 codes in int32, exactly: for few tokens, where `torch._int_mm` reorders all of w first."""
+    check_codes8(x, w)
     y = torch.empty(len(x), len(w), dtype=torch.int32)
     codes, weights, out = x.contiguous().numpy(), w.contiguous().numpy(), y.numpy()
     rows_in_threads(lambda a, b: loops.w8a8_dots(weights, codes, out, a, b), len(w), x.numel() * len(w))

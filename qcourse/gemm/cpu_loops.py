@@ -1,8 +1,9 @@
 """The loops of the CPU kernels, as plain as they can be: numba compiles them (gemm.jit), gemm.cpu feeds them.
 
 The idea that makes 4 bits fast on a CPU is to stay in integers. Converting every weight to a float costs more than
-reading it; a 16-bit integer product costs a fraction of an instruction (vpmaddwd adds 16 to 32 products at once). So
-the *activations* become integers, 16 bits with one scale a block, which is finer than bf16 ever was:
+reading it; a 16-bit integer product costs a fraction of an instruction (vpmaddwd adds 16 to 32 products at once). So the
+*activations* become integers, 16 bits with one scale a block: finer than bf16, unless one value of a block is some 200
+times louder than the others.
 
     y[m, n] = Σ_blocks  s[n, b] · t[m, b] · ( Σ_k  u[n, k] · v[m, k]  -  z[n, b] · Σ_k v[m, k] )
               one float product a block      exact in int32                exact in int32
@@ -71,7 +72,7 @@ def int4_dot(w, scale, zero, x, x_scale, x_total, y, n0, n1):
                     second = i32(second + i32(i32((v >> 8) & 15) * i32(x[m, b, 2, j])))
                     second = i32(second + i32(i32(v >> 12) * i32(x[m, b, 3, j])))
                 exact = i32(first + second - i32(i32(zero[n, b]) * x_total[m, b]))
-                y_n += as_float(scale[n, b]) * (x_scale[m, b] * f32(exact))
+                y_n += (as_float(scale[n, b]) * x_scale[m, b]) * f32(exact)
             y[m, n] = rounded(y_n, y)
 
 
@@ -95,7 +96,7 @@ def dots4(half):
                         even, odd = i32(i32(low[b, j]) * i32(x[m, b, 0, j])), i32(i32(high[b, j]) * i32(x[m, b, 1, j]))
                         exact = i32(exact + even + odd)
                     exact = i32(exact - i32(i32(zero[n, b]) * x_total[m, b]))
-                    y_n += as_float(scale[n, b]) * (x_scale[m, b] * f32(exact))
+                    y_n += (as_float(scale[n, b]) * x_scale[m, b]) * f32(exact)
                 y[m, n] = rounded(y_n, y)
 
     return int4_dots
@@ -137,7 +138,7 @@ def int8_dots(w, scale, zero, x, x_scale, x_total, y, n0, n1):
                 for j in range(BLOCK):
                     exact = i32(exact + i32(i32(w[n, b, j]) * i32(x[m, b, 0, j])))
                 exact = i32(exact - i32(i32(zero[n, b]) * x_total[m, b]))
-                y_n += as_float(scale[n, b]) * (x_scale[m, b] * f32(exact))
+                y_n += (as_float(scale[n, b]) * x_scale[m, b]) * f32(exact)
             y[m, n] = rounded(y_n, y)
 
 

@@ -8,8 +8,8 @@ A scale can leave the sum only if it does not depend on k: one a token for x, on
 
 import torch
 
-from qcourse.gemm.choose import crossover
-from qcourse.gemm.cpu import int8_dots
+from qcourse.gemm.cpu import check_codes8, int8_dots
+from qcourse.gemm.crossover import crossover
 from qcourse.gemm.jit import has_jit
 from qcourse.shapes import Float, Integer, Tensor, UInt8
 
@@ -21,13 +21,8 @@ def int8_matmul(x: Integer[Tensor, "M K"], w: Integer[Tensor, "N K"]) -> Integer
     On the CPU, few tokens take our own loop (`torch._int_mm` first reorders all of w there); else `torch._int_mm`, which
     on CUDA wants M > 16, so few tokens are padded.
     """
-    if x.dtype != torch.int8 or w.dtype != torch.int8:
-        raise TypeError(f"int8 codes expected, got {x.dtype} and {w.dtype}")
-    M, K = x.shape
-    if w.shape[1] != K:
-        raise ValueError(f"x has K={K}, w has K={w.shape[1]}")
-    if K * 128 * 128 >= 2**31:
-        raise ValueError(f"K={K}: a sum of K products of int8 codes may overflow int32; K must be below 131072")
+    check_codes8(x, w)
+    M = len(x)
     if not x.is_cuda and 0 < M <= crossover()["w8a8"] and has_jit():
         return int8_dots(x, w)
     padded = torch.nn.functional.pad(x, (0, 0, 0, max(0, 17 - M))) if x.is_cuda else x

@@ -3,21 +3,24 @@
 import torch
 
 from qcourse.gemm.cpu import blocked, int8_dots, int_dot
-from qcourse.numerics.granularity import per_group
-from qcourse.numerics.grids import IntGrid
+from qcourse.gemm.operand import takes
+from qcourse.numerics.granularity import per_channel, per_group, per_tensor
 from qcourse.numerics.quantize import quantize
-from qcourse.numerics.schemes import QuantizationArgs
+from qcourse.numerics.schemes import PRESETS, int_weight
 from qcourse.packing.packed import pack
+
+MORE = [int_weight(4, per_channel, False), int_weight(8, per_channel, False), int_weight(8, per_group(128))]
+MORE += [int_weight(4, per_group(G), sym) for G in (16, 32, 64, 128) for sym in (True, False)]
 
 
 def warm_up() -> None:
-    """Compile (or load from the cache) every loop for the dtypes that models bring: a few seconds, once a machine."""
-    for x in (torch.zeros(1, 256), torch.zeros(4, 256, dtype=torch.bfloat16)):
-        for bits, group in ((4, 128), (4, 64), (4, 32), (4, 16), (8, 128)):
-            args = QuantizationArgs(IntGrid(bits), per_group(group))
-            for scale_dtype in (torch.bfloat16, torch.float32):
-                p = pack(quantize(torch.zeros(2, 256), args.with_(scale_dtype=scale_dtype)))
-                for tokens in (x, x[:1], x[:1].expand(5, -1)):
-                    int_dot(tokens, p)
-                    blocked(tokens, p)
+    """Compile (or load from the cache) every loop for the formats and dtypes of the course: seconds, once a machine."""
+    for args in [*(scheme.weights for scheme in PRESETS.values()), int_weight(4, per_tensor), *MORE]:
+        if not takes(args):
+            continue
+        p = pack(quantize(torch.zeros(2, 256), args))
+        for dtype in (torch.float32, torch.bfloat16):
+            for M in (1, 5):
+                int_dot(torch.zeros(M, 256, dtype=dtype), p)
+                blocked(torch.zeros(M, 256, dtype=dtype), p)
     int8_dots(torch.zeros(2, 256, dtype=torch.int8), torch.zeros(2, 256, dtype=torch.int8))

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import torch
 
-from qcourse.gemm.choose import CROSSOVER
 from qcourse.gemm.cpu import blocked, int8_dots, int_dot
+from qcourse.gemm.crossover import CROSSOVER
 from qcourse.numerics.quantize import quantize
 from qcourse.numerics.schemes import PRESETS
 from qcourse.packing.packed import pack
@@ -26,9 +26,9 @@ def last_win(few: Callable[[int], object], many: Callable[[int], object], repeat
 
 
 def measure_crossover(N: int = 4096, K: int = 4096) -> dict[str, int]:
-    """name → M for every entry of `gemm.choose.CROSSOVER`, on a random weight (N, K). Takes some seconds.
+    """name → M for every entry of `gemm.crossover.CROSSOVER`, on a random weight (N, K). Takes some seconds.
 
-    Keep it with `gemm.choose.set_crossover(measure_crossover())`.
+    Keep it with `gemm.crossover.set_crossover(measure_crossover())`.
     """
     W, found = torch.randn(N, K), {}
     x = {"fp32": torch.randn(max(TOKENS), K), "16-bit": torch.randn(max(TOKENS), K).bfloat16()}

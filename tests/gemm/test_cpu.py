@@ -1,15 +1,19 @@
 """The CPU kernels against exact arithmetic, within what their own law allows, for every shape a model may bring."""
 
 import inspect
+import threading
+from dataclasses import replace
 
 import pytest
 import torch
 from bounds import UNIT, bound, near
 
-from qcourse.gemm import cpu
-from qcourse.gemm.jit import bf16_bits
+from qcourse.gemm import cpu, threads
+from qcourse.gemm.choose import choose
+from qcourse.gemm.jit import KERNELS, bf16_bits
 from qcourse.gemm.mismatch import KernelMismatch
 from qcourse.gemm.reference import reference
+from qcourse.gemm.warm_up import warm_up
 from qcourse.numerics.granularity import per_channel, per_group
 from qcourse.numerics.quantize import dequantize, quantize
 from qcourse.numerics.schemes import PRESETS, int_weight
@@ -21,6 +25,9 @@ ARGS = {
     "int4 G=64": PRESETS["W4A16_G64"].weights,
     "int4 G=32": PRESETS["W4A16_G32"].weights,
     "int4 G=16 asym": int_weight(4, per_group(16), symmetric=False),
+    "int4 G=48": int_weight(4, per_group(48)),
+    "int4 G=96 asym": int_weight(4, per_group(96), symmetric=False),
+    "int4 G=192": int_weight(4, per_group(192)),
     "int4 channel": PRESETS["W4A16_CHANNEL"].weights,
     "int4 channel asym, fp32 scales": int_weight(4, per_channel, False).with_(scale_dtype=torch.float32),
     "int8 channel": PRESETS["W8A16"].weights,
@@ -33,26 +40,32 @@ ARGS = {
 @pytest.mark.parametrize("dtype", UNIT, ids=str)
 @pytest.mark.parametrize("kernel", [cpu.int_dot, cpu.blocked])
 def test_agrees_with_exact_arithmetic(kernel, name, dtype):
-    q = quantize(torch.randn(37, 512), ARGS[name])
+    K = 4 * (ARGS[name].group_size or 128)
+    q = quantize(torch.randn(37, K), ARGS[name])
     for M in (1, 2, 5, 33):
-        x = torch.randn(M, 512).to(dtype)
+        x = torch.randn(M, K).to(dtype)
         assert near(kernel(x, pack(q)), x, q), M
 
 
 @pytest.mark.parametrize("kernel", [cpu.int_dot, cpu.blocked])
 @pytest.mark.parametrize(("N", "K"), [(1, 1), (3, 7), (129, 130), (257, 255), (40, 1000)])
 @pytest.mark.parametrize("bits", [4, 8])
-def test_rows_of_any_length(kernel, bits, N, K):
+@pytest.mark.parametrize("dtype", UNIT, ids=str)
+def test_rows_of_any_length(kernel, dtype, bits, N, K):
     q = quantize(torch.randn(N, K), int_weight(bits, per_channel))
-    for M in (1, 3):
-        x = torch.randn(M, K)
+    for M in (1, 3, 20):
+        x = torch.randn(M, K).to(dtype)
         assert near(kernel(x, pack(q)), x, q)
 
 
 @pytest.mark.parametrize("M", [1, 9, 1024])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_threads_do_not_change_a_bit(M, threads):
-    """Every row is summed by one thread, so the result does not depend on how many there are."""
+@pytest.mark.parametrize("team", ["torch's own", "a pool"])
+def test_threads_do_not_change_a_bit(M, threads, team, monkeypatch):
+    """Every row is summed by one thread, so the result does not depend on how many there are, or whose they are."""
+    monkeypatch.setattr("qcourse.gemm.threads.SMALL", 0)
+    if team == "a pool":
+        monkeypatch.setattr("qcourse.gemm.threads.openmp", lambda: None)
     q = quantize(torch.randn(261, 512), ARGS["int4 G=128"])
     x = torch.randn(M, 512)
     before = torch.get_num_threads()
@@ -133,6 +146,73 @@ def test_int8_products_are_exact(M, N, K):
 def test_int8_sums_reach_the_edge_of_int32():
     x = torch.full((2, 131071), -128, dtype=torch.int8)
     assert (cpu.int8_dots(x, x) == 131071 * 16384).all()
+
+
+def test_the_pool_leaves_torch_as_it_was(monkeypatch):
+    monkeypatch.setattr("qcourse.gemm.threads.openmp", lambda: None)
+    monkeypatch.setattr("qcourse.gemm.threads.SMALL", 0)
+    threads.pool.cache_clear()
+    q, before, later = quantize(torch.randn(64, 256), ARGS["int4 G=128"]), torch.get_num_threads(), []
+    cpu.int_dot(torch.randn(1, 256), pack(q))
+    other = threading.Thread(target=lambda: later.append(torch.get_num_threads()))
+    other.start()
+    other.join()
+    assert later == [before] == [torch.get_num_threads()]
+
+
+def test_an_error_in_a_thread_reaches_the_caller():
+    def fail(n0, n1):
+        raise ZeroDivisionError("in a thread")
+
+    with pytest.raises(ZeroDivisionError, match="in a thread"):
+        threads.rows_in_threads(fail, 64, threads.SMALL)
+    assert not threads.JOBS
+
+
+@pytest.mark.parametrize("kernel", [cpu.int_dot, cpu.blocked])
+@pytest.mark.parametrize("mistake", ["zero point off by one", "groups swapped", "nibbles swapped"])
+def test_the_bound_notices_mistakes(kernel, mistake):
+    q, x = quantize(torch.randn(16, 512), ARGS["int4 G=128 asym"]), torch.randn(3, 512)
+    p = pack(q)
+    wrong = {
+        "zero point off by one": lambda: replace(p, zero_point=p.zero_point + 1),
+        "groups swapped": lambda: replace(p, scale=p.scale.flip(1).contiguous()),
+        "nibbles swapped": lambda: replace(p, data=(p.data >> 4) | (p.data << 4)),
+    }[mistake]()
+    assert near(kernel(x, p), x, q) and not near(kernel(x, wrong), x, q)
+
+
+@pytest.mark.parametrize("kernel", [cpu.int_dot, cpu.blocked])
+def test_tensors_that_contradict_each_other_are_refused(kernel):
+    p, x = pack(quantize(torch.randn(8, 256), ARGS["int4 channel"])), torch.randn(2, 512)
+    with pytest.raises(ValueError, match="does not hold"):
+        kernel(x, replace(p, shape=(8, 512)))
+    with pytest.raises(ValueError, match="scale .* expected"):
+        kernel(x[:, :256], replace(p, scale=torch.ones(8, 3)))
+    for bias in (torch.zeros(3), torch.zeros(1, 8), torch.zeros(8).bfloat16()):
+        with pytest.raises(ValueError, match="bias"):
+            kernel(x[:, :256], p, bias)
+    with pytest.raises(ValueError, match="no backward"):
+        kernel(x[:, :256].clone().requires_grad_(), p)
+
+
+def test_int8_codes_are_checked_before_memory_is_read():
+    codes = torch.ones(2, 64, dtype=torch.int8)
+    with pytest.raises(ValueError, match="w has K=32"):
+        inspect.unwrap(cpu.int8_dots)(codes, codes[:, :32])
+    with pytest.raises(TypeError, match="int8 codes expected"):
+        inspect.unwrap(cpu.int8_dots)(codes.long(), codes)
+
+
+def test_after_the_warm_up_nothing_is_compiled():
+    warm_up()
+    before = {k.__name__: k.versions for k in KERNELS if k.run is not None}
+    for scheme in PRESETS.values():
+        p = pack(quantize(torch.randn(2, 256), scheme.weights))
+        for dtype in (torch.float32, torch.bfloat16):
+            for M in (1, 3, 40):
+                choose(p)(torch.randn(M, 256).to(dtype), p)
+    assert {k.__name__: k.versions for k in KERNELS if k.run is not None} == before
 
 
 def test_the_reference_agrees_with_both():
