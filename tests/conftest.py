@@ -36,3 +36,10 @@ def tokenizer():
     from qcourse.models.loader import load_tokenizer
 
     return load_tokenizer()
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """The mutation proof, where everybody sees it: each task's wrong and right answers, and how many were recognised."""
+    if hasattr(config, "mutation_table"):
+        terminalreporter.section("known mistakes, made again by students")
+        terminalreporter.write_line(config.mutation_table)

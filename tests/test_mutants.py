@@ -57,6 +57,6 @@ def test_every_listed_mistake_is_made_at_least_once(task_id):
 
 
 @pytest.mark.skipif(not IDS, reason="the solutions are withheld")
-def test_the_proof_is_large_enough():
-    print("\n" + table())
+def test_the_proof_is_large_enough(pytestconfig):
+    pytestconfig.mutation_table = table()  # printed at the end of the run (conftest)
     assert len(MUTANTS) >= 40
