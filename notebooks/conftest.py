@@ -2,4 +2,4 @@
 
 from importlib.util import find_spec
 
-collect_ignore = [] if find_spec("triton") else ["notebooks/08_gemm.ipynb"]
+collect_ignore = [] if find_spec("triton") else ["08_gemm.ipynb"]
