@@ -5,7 +5,7 @@
     blocked   M large   each thread unpacks 128 rows into its own cache and hands them to BLAS: the whole Ŵ never exists
                         in memory, the matrix units do the work, and unpacking is a small part of it.
 
-Where one overtakes the other is measured (`gemm.choose`). Both take layout "row", 4 or 8 bits.
+Where one overtakes the other is measured (`gemm.choose`). Both take what `operand.takes` says.
 """
 
 from functools import lru_cache
@@ -72,7 +72,7 @@ def int_dot(x: Float[Tensor, "*lead K"], p: PackedWeight, bias: Tensor | None = 
 
 @lru_cache(1)
 def multiplies_bf16() -> bool:
-    """Whether torch has a fast bf16 product on this processor (oneDNN's word; without one it is 100 times slower)."""
+    """Whether torch has a fast bf16 product on this processor (oneDNN's word; without one it is far slower than fp32)."""
     try:
         return torch.ops.mkldnn._is_mkldnn_bf16_supported()
     except (AttributeError, RuntimeError):

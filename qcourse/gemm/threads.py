@@ -48,7 +48,7 @@ def in_team(work, threads: int) -> None:
     """Run `work()` in every thread of torch's OpenMP team at once, or in a pool where there is none to call.
 
     torch's threads stay awake for some milliseconds after each of its operators, waiting for the next. Threads of our
-    own would have to share the cores with them (measured: twice as slow between torch's operators); so we use those.
+    own would have to share the cores with them, and lose; so we use those.
     """
     library, errors = openmp(), []
     if library is None:

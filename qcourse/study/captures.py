@@ -9,12 +9,18 @@ KERNELS_NOT_MEASURED = "GPU kernels: not measured yet. (On a machine with one: `
 NOT_MEASURED = "GPU: not measured yet. (On a machine with one: `qcourse capture --device cuda`.)"
 
 
-def load(folder: Path) -> list[dict]:
-    """Every capture of `qcourse capture` in a folder, oldest first. Raises ValueError naming a file without provenance."""
+PROVENANCE = {"device", "date", "versions", "command"}
+
+
+def load(folder: Path, pattern: str = "eval-*.json", needs: tuple[str, ...] = ("settings", "results")) -> list[dict]:
+    """Every capture among the files of a pattern (default: those of `qcourse capture`), oldest first, each with its `path`.
+
+    Raises ValueError naming a file without provenance or without what it `needs`.
+    """
     captures = []
-    for path in sorted(Path(folder).glob("eval-*.json")):
+    for path in Path(folder).glob(pattern):
         capture = json.loads(path.read_text())
-        missing = {"device", "date", "versions", "command", "settings", "results"} - capture.keys()
+        missing = (PROVENANCE | set(needs)) - capture.keys()
         if missing:
             raise ValueError(f"{path} is no capture: {', '.join(sorted(missing))} missing")
         captures.append(capture | {"path": path.name})
@@ -31,26 +37,12 @@ def replay(folder: Path, device: str = "cuda") -> str:
     return f"Replayed from {c['path']}: {c['device']}, {c['date']}, {versions}\n$ {c['command']}\n\n{markdown(c)}"
 
 
-def newest(folder: Path, pattern: str) -> dict | None:
-    """The capture with the latest date among the files of a pattern, with its `path`; None when there is none.
-
-    Raises ValueError naming a file without provenance.
-    """
-    found = []
-    for path in Path(folder).glob(pattern):
-        capture = json.loads(path.read_text())
-        missing = {"device", "date", "versions", "command"} - capture.keys()
-        if missing:
-            raise ValueError(f"{path} is no capture: {', '.join(sorted(missing))} missing")
-        found.append(capture | {"path": path.name})
-    return max(found, key=lambda c: c["date"], default=None)
-
-
 def replay_kernels(folder: Path) -> str:
     """The newest `benchmarks.gemm_gpu` capture (gemm-gpu-*.json): speed-ups over bf16 as a table, or that there is none."""
-    c = newest(folder, "gemm-gpu-*.json")
-    if c is None:
+    found = load(folder, "gemm-gpu-*.json", ("results",))
+    if not found:
         return KERNELS_NOT_MEASURED
+    c = found[-1]
     lines = [f"Replayed from {c['path']}: {c['device']}, {c['date']}", f"$ {c['command']}", ""]
     kernels = list(dict.fromkeys(r["kernel"] for r in c["results"]))
     lines += [f"| N×K | M | {' | '.join(kernels)} |", "|---" * (len(kernels) + 2) + "|"]

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from qcourse.study.captures import KERNELS_NOT_MEASURED, NOT_MEASURED, load, newest, replay, replay_kernels
+from qcourse.study.captures import KERNELS_NOT_MEASURED, NOT_MEASURED, load, replay, replay_kernels
 
 SPEED = {"median": 100.0, "low": 90.0, "high": 110.0}
 RESULT = {
@@ -55,4 +55,4 @@ def test_the_newest_kernel_capture_is_replayed_with_its_provenance(tmp_path):
     assert "TEST GPU, 2026-02-01" in text and "| 8192×8192 | 16 | 3.50 |" in text and "1.50" not in text
     (tmp_path / "gemm-gpu-x.json").write_text("{}")
     with pytest.raises(ValueError, match="gemm-gpu-x.json is no capture: command"):
-        newest(tmp_path, "gemm-gpu-*.json")
+        replay_kernels(tmp_path)
