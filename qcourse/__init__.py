@@ -19,9 +19,10 @@ NAMES = {
     "load_tokenizer": "qcourse.models.loader",
     "generate": "qcourse.models.generate",
     "perplexity": "qcourse.study.perplexity",
-    "check": "qcourse.study.checks",
-    "hint": "qcourse.study.checks",
-    "solution": "qcourse.study.checks",
+    "check": "qcourse.checks",
+    "hint": "qcourse.checks",
+    "solution": "qcourse.checks",
+    "when_done": "qcourse.checks",
 }
 __all__ = list(NAMES)
 __version__ = "0.1.0"

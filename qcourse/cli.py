@@ -111,7 +111,7 @@ def add_labs(commands) -> None:
 
 def run_reset(args) -> None:
     """Copy, then write the starter; say where the copy is."""
-    from qcourse.study.labs import reset, starter_of
+    from qcourse.checks.labs import reset, starter_of
 
     name, usual = starter_of(args.lab).name, Path("labs")
     here = not (usual / name).exists() and Path(name).exists()  # called inside the folder of the labs

@@ -14,7 +14,7 @@ import torch
 import qcourse
 from qcourse.layers.linear import Linear
 from qcourse.study import plots
-from qcourse.study.checks import check, hint, solution, when_done
+from qcourse import check, hint, solution, when_done
 
 # %% [markdown]
 # **How a lab works.** In each task, replace `raise NotImplementedError(...)` by your own lines, run the cell, then run the

@@ -14,7 +14,7 @@ import qcourse
 from qcourse.layers.linear import Linear
 from qcourse.models.loader import SHIPPED
 from qcourse.study import plots
-from qcourse.study.checks import check, hint, solution, when_done
+from qcourse import check, hint, solution, when_done
 from qcourse.study.perplexity import paired_difference, perplexity, windows
 
 # %% [markdown]

@@ -10,7 +10,7 @@
 # %%
 import torch
 
-from qcourse.study.checks import check, hint, solution, when_done
+from qcourse import check, hint, solution, when_done
 
 # %% [markdown]
 # **How a lab works.** Replace `raise NotImplementedError(...)` in a task by your code, run the cell, then run the one line

@@ -13,7 +13,7 @@ import statistics
 
 import torch
 
-from qcourse.study.checks import check, hint, solution, when_done
+from qcourse import check, hint, solution, when_done
 
 # %% [markdown]
 # `check("04.1", your_function)` tries your function on fresh random inputs and, if it is wrong, names the misconception.

@@ -14,7 +14,7 @@ import math
 import numpy as np
 import torch
 
-from qcourse.study.checks import check, hint, solution, when_done
+from qcourse import check, hint, solution, when_done
 
 # %% [markdown]
 # `check("08.1", your_function)` tries your function on fresh random inputs and, if it is wrong, names the misconception.

@@ -7,7 +7,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from qcourse.study.checks.task import TASKS
+from qcourse.checks.task import TASKS
 from tools.labs import STARTERS, build, cells, solve, stale, starter, strip
 from tools.notebooks import ROOT, problems
 

@@ -5,8 +5,8 @@ The mutants are written as students write (tests/mutants/labNN.py); a lab joins 
 
 import pytest
 
-from qcourse.study.checks.judge import judge
-from qcourse.study.checks.task import TASKS
+from qcourse.checks.judge import judge
+from qcourse.checks.task import TASKS
 from tools.mutants import listed, run, solution_of, starter_of, table
 from tools.notebooks import ROOT
 

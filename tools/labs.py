@@ -26,7 +26,7 @@ import nbformat
 from tools.notebooks import ROOT, execute
 
 BEGIN, END, LONGEST = "### BEGIN SOLUTION", "### END SOLUTION", 15
-STARTERS = ROOT / "qcourse" / "study" / "starters"
+STARTERS = ROOT / "qcourse" / "checks" / "starters"
 
 
 def cells(source: str) -> list[tuple[str, str]]:
@@ -78,7 +78,7 @@ def notebook(source: str):
 
 def points(lab: str) -> dict[str, int]:
     """The points of a lab's tasks; none for a lab without checks (as in the tests of this builder)."""
-    from qcourse.study.checks.task import TASKS
+    from qcourse.checks.task import TASKS
 
     return {task.id: task.points for task in TASKS.lab(lab)} if lab in TASKS.labs else {}
 

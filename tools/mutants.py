@@ -12,8 +12,8 @@ import linecache
 from dataclasses import dataclass
 from pathlib import Path
 
-from qcourse.study.checks.judge import judge
-from qcourse.study.checks.task import TASKS, Result
+from qcourse.checks.judge import judge
+from qcourse.checks.task import TASKS, Result
 from tools.labs import strip
 from tools.notebooks import ROOT
 

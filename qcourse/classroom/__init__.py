@@ -3,7 +3,7 @@
 **The judge never shares a process with the accused.** Four kinds of process, each holding less than the one before:
 
     qcourse grade      reads submissions, keeps results, writes the report; runs nobody's code, imports no torch
-      └ judge          one a core: qcourse.study.checks with hidden seeds; asks questions over a pipe       (worker.py)
+      └ judge          one a core: qcourse.checks with hidden seeds; asks questions over a pipe       (worker.py)
           └ zygote     torch, numpy and IPython loaded once, but no checks; only forks                       (zygote.py)
               └ student    one a submission, inside the sandbox: runs the cells, then answers "call f(x)"    (student.py)
 

@@ -1,7 +1,7 @@
 """What a student's process can see, on Linux: namespaces, and a file system built from an allow-list.
 
     /            empty, read-only; holds only what is bound below
-    the interpreter, its libraries, the package      read-only, at their own paths; qcourse/study/checks is empty
+    the interpreter, its libraries, the package      read-only, at their own paths; qcourse/checks is empty
     /tmp         64 MB in memory: home and working directory; gone with the process
     /dev         null, zero, full, random, urandom          /proc   of this process tree only
 
@@ -23,7 +23,7 @@ PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 1, 4, 
 SYSTEM = ("/usr", "/bin", "/lib", "/lib64", "/lib32", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/localtime", "/nix/store")
 DEVICES = ("null", "zero", "full", "random", "urandom")
 PACKAGE = Path(qcourse.__file__).resolve().parent
-SECRETS = (PACKAGE / "study" / "checks",)
+SECRETS = (PACKAGE / "checks",)
 libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from qcourse.checks.watch import RemoteError
 from qcourse.classroom import wire
 from qcourse.classroom.census import give_way, resident_mb
 from qcourse.classroom.codec import HEADER, CodecError, decode, encode
 from qcourse.classroom.limits import Limits
 from qcourse.classroom.sandbox import obituary
 from qcourse.classroom.zygote import Zygote, undisturbed
-from qcourse.study.checks.watch import RemoteError
 
 MB = 1 << 20
 MOST_ERRORS = 50  # cells whose error is reported; a notebook may hold a hundred thousand

@@ -56,9 +56,9 @@ class Recorded:
 
 
 def stub_checks() -> dict[str, Any]:
-    """Put a stand-in where `qcourse.study.checks` was; returns the dict in which it notes id → function."""
+    """Put a stand-in where `qcourse.checks` was; returns the dict in which it notes id → function."""
     asked: dict[str, Any] = {}
-    stub = types.ModuleType("qcourse.study.checks", "Checks are run by the grader.")
+    stub = types.ModuleType("qcourse.checks", "Checks are run by the grader.")
     stub.__path__ = []
 
     def check(task_id="", fn=None, *_args, **_kwargs):
@@ -67,12 +67,12 @@ def stub_checks() -> dict[str, Any]:
 
     stub.check = check
     stub.__getattr__ = lambda name: lambda *_args, **_kwargs: Recorded()  # hint, solution; when_done draws no figure here
-    for name in [m for m in sys.modules if m.startswith("qcourse.study.checks.")]:
+    for name in [m for m in sys.modules if m.startswith("qcourse.checks.")]:
         del sys.modules[name]
     sys.modules[stub.__name__] = stub
-    import qcourse.study
+    import qcourse
 
-    qcourse.study.checks = stub
+    qcourse.checks = stub  # `qcourse.study.checks`, the old name, imports it from here
     return asked
 
 

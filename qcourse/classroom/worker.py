@@ -27,16 +27,16 @@ MOST_TEXT = 8000  # characters of one task's message
 
 def labs() -> dict[str, list[dict]]:
     """Every lab's tasks, for the columns of the grades and the points of those who did not get that far."""
-    from qcourse.study.checks.task import TASKS
+    from qcourse.checks.task import TASKS
 
     return {n: [{"id": t.id, "title": t.title, "points": t.points} for t in TASKS.lab(n)] for n in TASKS.labs}
 
 
 def grade_notebook(zygote: Zygote, data: bytes, name: str, lab: str, seed: int, limits: Limits, hidden: list[str]) -> dict:
     """Run one notebook in the sandbox and judge its tasks. Never raises for what the notebook does."""
+    from qcourse.checks.task import TASKS
+    from qcourse.checks.watch import RemoteError
     from qcourse.classroom.remote import Remote
-    from qcourse.study.checks.task import TASKS
-    from qcourse.study.checks.watch import RemoteError
 
     book = parse(data, name)
     with Remote(zygote, book.cells, limits, hidden) as remote:
@@ -56,8 +56,8 @@ def grade_notebook(zygote: Zygote, data: bytes, name: str, lab: str, seed: int, 
 
 def judge_task(remote, task, seed: int) -> dict:
     """One task's result as data; a judge that stumbles over an answer counts it as wrong, and says so."""
+    from qcourse.checks.judge import judge
     from qcourse.classroom.remote import Proxy
-    from qcourse.study.checks.judge import judge
 
     began = time.monotonic()
     budget = remote.limits.task_seconds

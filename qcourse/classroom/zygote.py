@@ -42,7 +42,7 @@ class Zygote:
     def __init__(self):
         for name in PRELOAD:
             import_module(name)
-        assert not [m for m in sys.modules if m.startswith("qcourse.study.checks.lab")], "checks before the zygote"
+        assert not [m for m in sys.modules if m.startswith("qcourse.checks.lab")], "checks before the zygote"
         gc.collect()
         gc.freeze()
         self.socket, theirs = socket.socketpair()

@@ -9,12 +9,12 @@ import pytest
 import torch
 from conftest import ROOT, add, rows, run_grade, solved, starter, stored, text
 
+from qcourse.checks.judge import judge
+from qcourse.checks.task import TASKS
 from qcourse.classroom.codec import HEADER, CodecError, decode
 from qcourse.classroom.remote import MOST_ERRORS
 from qcourse.classroom.submissions import DEEPEST, MOST, collect
 from qcourse.classroom.worker import MOST_TEXT
-from qcourse.study.checks.judge import judge
-from qcourse.study.checks.task import TASKS
 
 MB = 1 << 20
 FORGED = """

@@ -12,11 +12,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qcourse.checks.watch import RemoteError
 from qcourse.classroom import wire
 from qcourse.classroom.codec import NUMPY, TORCH, CodecError, decode, encode
 from qcourse.classroom.limits import Limits
 from qcourse.classroom.remote import Proxy, Remote
-from qcourse.study.checks.watch import RemoteError
 
 SHAPES = st.lists(st.integers(0, 4), max_size=4)
 

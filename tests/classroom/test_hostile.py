@@ -46,7 +46,7 @@ def graded(tmp_path_factory):
         archive.writestr("01_fake_quant.ipynb", b" " * (100 * 2**20))
     with zipfile.ZipFile(folder / "climber.zip", "w") as archive:
         archive.writestr("../../climbed.ipynb", text(solved()))
-    places = [ROOT / "solutions", ROOT / "tests", ROOT / "qcourse/study/checks/lab01/__init__.py", ROOT / ".git", folder,
+    places = [ROOT / "solutions", ROOT / "tests", ROOT / "qcourse/checks/lab01/__init__.py", ROOT / ".git", folder,
               folder / "good.ipynb", out, base, "/etc/shadow", os.path.expanduser("~/.ssh"), "/tmp/owned"]  # fmt: skip
     with socket.create_server(("127.0.0.1", 0)) as server:
         spy = SPY.format(places=list(map(str, places)), port=server.getsockname()[1], pid=os.getpid())

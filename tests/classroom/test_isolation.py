@@ -20,7 +20,7 @@ from qcourse.classroom.limits import Limits
 from qcourse.classroom.zygote import Zygote
 zygote = Zygote()
 from qcourse.classroom.remote import Proxy, Remote
-from qcourse.study.checks.watch import RemoteError
+from qcourse.checks.watch import RemoteError
 import torch
 CELLS = ['''
 import os, socket
@@ -54,12 +54,12 @@ def test_without_namespaces_limits_hold_and_the_report_says_so(tmp_path):
     tries = {
         f"open({str(tmp_path / 'secret')!r})": "PermissionError",
         f"os.listdir({str(tmp_path)!r})": "PermissionError",
-        f"open({str(PACKAGE / 'study/checks/judge.py')!r})": "PermissionError",
+        f"open({str(PACKAGE / 'checks/judge.py')!r})": "PermissionError",
         "open('/tmp/written-by-a-student', 'w')": "PermissionError",
         "socket.create_connection(('127.0.0.1', 9), 1)": "PermissionError",
         "os.kill(os.getppid(), 9)": "PermissionError",
         "open('mine', 'w')": "<_io.TextIOWrapper",
-        "__import__('qcourse.study.checks.judge')": "ModuleNotFoundError",
+        "__import__('qcourse.checks.judge')": "ModuleNotFoundError",
     }
     script = BARE % (str(tmp_path), list(tries))
     result = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=100)

@@ -1,0 +1,160 @@
+"""08.3, the GEMV that must also be fast: judged by its values, and by the clock against decode-then-multiply."""
+
+import time
+from contextlib import contextmanager
+
+import torch
+
+from qcourse.checks.lab08.loops import MISTAKES, exact, gemv, layer, loud, same_sum, weight
+from qcourse.checks.lab08.words import codes
+from qcourse.checks.task import Mistake, Property, Task
+from qcourse.checks.watch import timed
+from qcourse.shapes import Tensor
+
+ATTEMPTS = 8  # the fastest counts: a shared machine can only make things slower
+HEATS = ((32, 1024, 128, 200), (1024, 2048, 128, 20))  # N, K, G, times the baseline; the first only stops the hopeless
+HOPELESS = 3  # times the bar at each of the first HOPELESS attempts: not tried again
+
+
+def decode_then_multiply(x, words, scale, group_size) -> Tensor:
+    """The baseline: all of Ŵ (N, K) in fp32, then one product."""
+    W = (codes(words).float() - 8).view(len(words), -1, group_size) * scale.unsqueeze(-1)
+    return W.view(len(words), -1) @ x.float()
+
+
+@contextmanager
+def one_core():
+    """torch on one core, for both runners: the bar is as high on every machine, and a busy one disturbs less."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+class Race:
+    """Times an answer by the clock between handing a case out and judging what came back, less the time of `expected`.
+
+    What remains is the student's call and a few milliseconds of bookkeeping (copying and comparing the arguments), for
+    which the bar leaves room. Earlier properties have warmed up whatever had to be compiled.
+    """
+
+    def __init__(self):
+        self.verdicts = {}  # id of a case's words → None or the sentence
+        self.keep = []  # those words, so that an id stays theirs
+        self.began = 0.0
+
+    def cases(self, g):
+        """Up to ATTEMPTS cases a heat, drawn one by one; a heat that is won or hopeless ends early."""
+        self.verdicts, self.keep = {}, []
+        with one_core():
+            for N, K, G, self.bar in HEATS:
+                self.ratio, self.left = float("inf"), ATTEMPTS
+                x, w, scale, G = layer(g, N, K, G)
+                self.baseline = min(timed(decode_then_multiply, (x, w, scale, G), 1) for _ in range(5))
+                while self.left and self.ratio > self.bar:
+                    self.left -= 1
+                    x, w, scale, G = layer(g, N, K, G)  # new numbers: an answer that is remembered is of no use
+                    self.keep.append(w.clone())
+                    self.began = time.perf_counter()
+                    yield x, self.keep[-1], scale, G
+                if self.ratio > self.bar:
+                    return
+
+    def expected(self, x, words, scale, group_size) -> Tensor:
+        """The right answer, in time that does not count."""
+        began = time.perf_counter()
+        y = exact(x, words, scale, group_size)
+        self.began += time.perf_counter() - began
+        return y
+
+    def verify(self, args, got, expected) -> str | None:
+        """Wrong values, or too slow at the last attempt. A case is timed once, when it is judged for the first time."""
+        case = id(args[1])
+        if case not in self.verdicts:
+            spent = time.perf_counter() - self.began
+            self.ratio = min(self.ratio, spent / self.baseline)
+            if ATTEMPTS - self.left >= HOPELESS and self.ratio > HOPELESS * self.bar:
+                self.left = 0
+            slow = (
+                f"the values are right, but it takes {self.ratio:.0f} times as long as decoding all of W and then "
+                f"multiplying ({spent * 1e3:.3g} ms, not {self.baseline * 1e3:.3g} ms); at most {self.bar} times is allowed"
+            )
+            self.verdicts[case] = slow if self.ratio > self.bar and not self.left else None
+        return same_sum(args, got, expected) or self.verdicts[case]
+
+
+def one_by_one(x, words, scale, group_size) -> Tensor:
+    """A Python loop over weights."""
+    x, y = x.tolist(), []
+    for row, scales in zip(words.tolist(), scale.tolist(), strict=True):
+        y.append(sum(scales[k // group_size] * ((row[k // 8] >> 4 * (k % 8) & 15) - 8) * x[k] for k in range(len(x))))
+    return torch.tensor(y)
+
+
+def in_low_precision(x, words, scale, group_size) -> Tensor:
+    """Rounded to x's dtype at the end: what a product in that dtype gives."""
+    return exact(x, words, scale, group_size).to(x.dtype)
+
+
+def summed_in_low_precision(x, words, scale, group_size) -> Tensor:
+    """Every tensor in x's dtype."""
+    W = (codes(words).to(x.dtype) - 8).view(len(words), -1, group_size) * scale.to(x.dtype).unsqueeze(-1)
+    return W.view(len(words), -1) @ x
+
+
+def rounded_weights(x, words, scale, group_size) -> Tensor:
+    """Ŵ rounded to x's dtype, then a product in it."""
+    return weight(words, scale, group_size).float().to(x.dtype) @ x
+
+
+RACE = Race()
+
+GEMV_INT4 = Task(
+    id="08.3",
+    function="gemv_int4",
+    title="The same, fast",
+    points=6,
+    expected=RACE.expected,
+    properties=(
+        Property("one group", lambda g: [layer(g, 2, 32, 32), layer(g, 5, 128, 128)]),
+        Property("several groups", lambda g: [layer(g, 4, 32, 8), layer(g, 7, 512, 32), layer(g, 3, 1024, 128)], 2),
+        Property("bf16 x, summed in fp32", lambda g: [loud(g, 32, 1024, 64, torch.bfloat16)]),
+        Property("fast enough: 2 million weights", RACE.cases, 2, RACE.verify),
+    ),
+    mistakes=(
+        *MISTAKES,
+        Mistake(
+            "the 8 taken off once a group",
+            lambda x, words, scale, group_size: (
+                gemv(x, words, scale, group_size, offset=0.0) - (8 * scale.double().sum(1)).float()
+            ),
+            "Drawing the 8 out of the sum is a fine idea. But it stood beside every x[k] of the group, not once in it. "
+            "What do you get when you write Σ (q − 8) · x as two sums?",
+            "The format: Σ (q − 8) x = Σ q x − 8 Σ x, within each group.",
+        ),
+        Mistake(
+            "summed in low precision",
+            in_low_precision,
+            "bf16 keeps 8 significant bits. As a *format* for x that is fine; as the type in which a thousand products "
+            "are added, or handed back, it is not. Which type should the accumulator and the result have?",
+            "Accumulate wider than you store: fp32.",
+            also=(summed_in_low_precision, rounded_weights),
+        ),
+        Mistake(
+            "a Python loop over weights",
+            one_by_one,
+            "Right, and hopeless: the interpreter spends a hundred times longer on each weight than the arithmetic "
+            "needs. What if one operation unpacked all words at once, and another multiplied everything? (Or let Numba "
+            "compile your loop as it is.)",
+            "Invariant 4: a format pays only with a kernel that matches it.",
+        ),
+    ),
+    hint="Give the codes the shape (N, K/G, G) and x the shape (K/G, G). Then a sum over the last axis leaves one "
+    "number a group, which has exactly the shape of `scale`.",
+    same=same_sum,
+    returns=("y",),
+    words=("words",),
+    seconds=30.0,
+)

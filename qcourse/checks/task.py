@@ -1,0 +1,124 @@
+"""The nouns of a check: a Task has properties that must hold and mistakes that are known; judging it gives a Result.
+
+A lab is one module `labNN` (a file or a folder) of this package with a tuple `TASKS`; it is imported when first asked for.
+"""
+
+import difflib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+OUTCOMES = ("not attempted", "raised", "wrong", "right")
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A known wrong answer, as a small program `wrong` that gives it, and what to say to whoever gives it.
+
+    `hint`: two or three sentences; names the misconception, asks the question that undoes it, never the line to write.
+    `invariant`: what it breaks. `also`: other programs of the same misconception, whose outputs differ a little.
+    """
+
+    name: str
+    wrong: Callable
+    hint: str
+    invariant: str
+    also: tuple[Callable, ...] = ()
+
+
+@dataclass(frozen=True)
+class Property:
+    """Something that must hold on every case. `cases(generator)` draws argument tuples, fresh for each seed.
+
+    `weight`: its share of the task's points. `verify(args, got, expected)`: None, or a sentence saying what is wrong; left
+    out, the task's own comparison with `expected(*args)` decides.
+    """
+
+    name: str
+    cases: Callable
+    weight: int = 1
+    verify: Callable | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """One function that the student writes. Plain data goes in and out: tensors, arrays, numbers, text, and tuples of them.
+
+    `expected` is a second implementation; where it raises ValueError, TypeError or KeyError, so must the student's.
+    `returns` names the outputs and `bits` (4, 8, 32) shows integers as bits in a difference;
+    `words` names the arguments that are shown in hexadecimal. `same(args, got, other)`: None,
+    or how two answers differ, for tasks that leave some freedom (shapes and dtypes are compared before it); left out, values
+    agree within |got − other| ≤ atol + rtol·|other|. `seconds` is the student's time for the whole check.
+    """
+
+    id: str
+    function: str
+    title: str
+    points: int
+    expected: Callable
+    properties: tuple[Property, ...]
+    mistakes: tuple[Mistake, ...]
+    hint: str
+    rtol: float = 0.0
+    atol: float = 0.0
+    returns: tuple[str, ...] = ()
+    bits: int = 0
+    words: tuple[str, ...] = ()
+    same: Callable | None = None
+    seconds: float = 3.0
+
+
+@dataclass(frozen=True, repr=False)
+class Result:
+    """What a check found. `score`: weighted share of the passed properties, 0 … 1; `message`: what the student reads."""
+
+    task: str
+    outcome: str
+    passed: dict[str, bool]
+    score: float
+    mistake: str | None
+    message: str
+
+    def __repr__(self) -> str:
+        from qcourse.checks.show import text
+
+        return text(self)
+
+    def _repr_html_(self) -> str:
+        from qcourse.checks.show import html
+
+        return html(self)
+
+
+class Registry(Mapping):
+    """`TASKS["01.2"]`: every task by its id. A lab's module is imported when one of its tasks is asked for."""
+
+    def __init__(self, folder: Path, package: str):
+        self.package = package
+        self.labs = tuple(sorted(p.stem[3:] for p in folder.glob("lab[0-9][0-9]*") if p.stem[3:].isdigit()))
+
+    def lab(self, number: str) -> tuple[Task, ...]:
+        """The tasks of lab "01", in order. Raises ValueError naming the labs that exist."""
+        if number not in self.labs:
+            raise ValueError(f"lab {number!r}: there is {', '.join(self.labs)}")
+        return import_module(f"{self.package}.lab{number}").TASKS
+
+    def __getitem__(self, task_id: str) -> Task:
+        """Raises ValueError naming the nearest task that exists."""
+        known = self.lab(task_id[:2]) if isinstance(task_id, str) and task_id[:2] in self.labs else ()
+        for task in known:
+            if task.id == task_id:
+                return task
+        every = list(self)
+        near = difflib.get_close_matches(str(task_id), every, 3, 0.0)
+        raise ValueError(f"no task {task_id!r}; did you mean {', '.join(sorted(near))}? (known: {', '.join(every)})")
+
+    def __iter__(self) -> Iterator[str]:
+        return (task.id for number in self.labs for task in self.lab(number))
+
+    def __len__(self) -> int:
+        return sum(len(self.lab(number)) for number in self.labs)
+
+
+TASKS = Registry(Path(__file__).parent, __package__)
