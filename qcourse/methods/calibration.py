@@ -79,7 +79,7 @@ def calibrate(
     """
     if ids.numel() < min_tokens:
         raise ValueError(f"calibration text of {ids.numel()} tokens: at least {min_tokens} needed")
-    layers = {m.prefix: m for m in model.modules() if hasattr(m, "quant_method")}
+    layers = model.linears()
     stats = {name: InputStats(m.input_size, keep_largest=keep_largest, with_hessian=hessian) for name, m in layers.items()}
     hooks = [m.register_forward_pre_hook(lambda m, args, s=stats[name]: s.update(args[0])) for name, m in layers.items()]
     try:
