@@ -97,7 +97,7 @@ def test_honoured_configs_have_transformers_logits(case, tmp_path):
     try:
         ours = load_model(tmp_path, compute_dtype=torch.float32)
     except ValueError as refusal:
-        assert case["verdict"] == "either" and case["key"] in str(refusal)
+        assert case["verdict"] == "either" and case["key"] in str(refusal).replace(str(tmp_path), "")
         return
     with torch.no_grad():
         got, want = ours(IDS[:, :32]), model.to(torch.bfloat16).float()(IDS[:, :32]).logits

@@ -1,5 +1,6 @@
 """Foreign checkpoints against their definitions: plain loops in fp64, gguf-py, transformers' reading of the same files."""
 
+import hashlib
 import json
 import os
 import re
@@ -36,45 +37,62 @@ def rule(config: dict, layer: str) -> dict | None:
     return config
 
 
-@pytest.mark.parametrize("name", sorted(p.name for p in FILES.glob("gptq_*")))
-def test_gptq_by_definition_in_fp64(name):
-    """w[n, k] = s[g_idx[k], n] · (q − z), z = stored (v2) or stored + 1 (v1), in integers and fp64: equal, all bits."""
-    folder = FILES / name
+def gptq_by_definition(folder: Path) -> dict[str, np.ndarray]:
+    """w[n, k] = s[g_idx[k], n] · (q − z), z = stored (v2) or stored + 1 (v1), in integers and fp64; layer → (N, K)."""
     texts = [folder / "quantize_config.json", folder / "config.json"]
     raw = json.loads(next(t for t in texts if t.exists()).read_text())
     config = raw.get("quantization_config", raw)
-    v2 = config["checkpoint_format"] == "gptq_v2" or name == "gptq_lying_v2"
-    tensors, layers = load_file(folder / "model.safetensors"), linears_of(folder)
-    packed = [n.removesuffix(".qweight") for n in tensors if n.endswith(".qweight")]
-    for layer in packed:
+    v2 = config["checkpoint_format"] == "gptq_v2" or folder.name == "gptq_lying_v2"
+    tensors, weights = load_file(folder / "model.safetensors"), {}
+    for layer in [n.removesuffix(".qweight") for n in tensors if n.endswith(".qweight")]:
         bits = rule(config, layer)["bits"]
         q, z, s, g = (tensors[f"{layer}.{n}"] for n in ("qweight", "qzeros", "scales", "g_idx"))
-        K, N = len(g), s.shape[1]
-        zeros = [[field(row, n, bits) + (0 if v2 else 1) for n in range(N)] for row in z.tolist()]
-        want = np.empty((N, K))
+        zeros = [[field(row, n, bits) + (0 if v2 else 1) for n in range(s.shape[1])] for row in z.tolist()]
+        weights[layer] = np.empty((s.shape[1], len(g)))
         for n, column in enumerate(q.T.tolist()):
             for k, group in enumerate(g.tolist()):
-                want[n, k] = float(s[group, n]) * (field(column, k, bits) - zeros[group][n])
-        np.testing.assert_array_equal(layers[layer].dequantized().double().numpy(), want, err_msg=layer)
-    assert len(packed) == (6 if name == "gptq_dynamic" else 7)
+                weights[layer][n, k] = float(s[group, n]) * (field(column, k, bits) - zeros[group][n])
+    return weights
 
 
-@pytest.mark.parametrize("name", sorted(p.name for p in FILES.glob("awq_*")))
-def test_awq_by_its_published_unpacking(name):
-    """Word c of a row holds columns 8c + (0, 2, 4, 6, 1, 3, 5, 7) from the lowest four bits up; w = (q − z)·s."""
+def awq_by_definition(folder: Path) -> dict[str, np.ndarray]:
+    """Word c of a row holds columns 8c + (0, 2, 4, 6, 1, 3, 5, 7) from the lowest four bits up; w = (q − z)·s, fp64."""
     place = {column: i for i, column in enumerate((0, 2, 4, 6, 1, 3, 5, 7))}
-    tensors, layers = load_file(FILES / name / "model.safetensors"), linears_of(FILES / name)
-    packed = [n.removesuffix(".qweight") for n in tensors if n.endswith(".qweight")]
-    for layer in packed:
+
+    def code(words, k, n):
+        return (words[k][n // 8] & WORD) >> (4 * place[n % 8]) & 15
+
+    tensors, weights = load_file(folder / "model.safetensors"), {}
+    for layer in [n.removesuffix(".qweight") for n in tensors if n.endswith(".qweight")]:
         q, z, s = (tensors[f"{layer}.{n}"].tolist() for n in ("qweight", "qzeros", "scales"))
         K, N, G = len(q), len(s[0]), len(q) // len(s)
+        weights[layer] = np.array(
+            [[(code(q, k, n) - code(z, k // G, n)) * s[k // G][n] for k in range(K)] for n in range(N)]
+        )
+    return weights
 
-        def code(words, k, n):
-            return (words[k][n // 8] & WORD) >> (4 * place[n % 8]) & 15
 
-        want = [[(code(q, k, n) - code(z, k // G, n)) * s[k // G][n] for k in range(K)] for n in range(N)]
-        np.testing.assert_array_equal(layers[layer].dequantized().double().numpy(), np.array(want), err_msg=layer)
-    assert len(packed) == (7 if name == "awq_gemm" else 6)
+WORDS = sorted(p.name for p in FILES.iterdir() if p.name.startswith(("gptq_", "awq_")))
+
+
+def by_definition(name: str) -> dict[str, np.ndarray]:
+    return (gptq_by_definition if name.startswith("gptq") else awq_by_definition)(FILES / name)
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_the_definition_gives_what_the_library_reads(name):
+    """Loops and library agree in every bit, so the kept files can be trusted (no line of ours in between)."""
+    digests, weights = json.loads((FILES / name / "digests.json").read_text()), by_definition(name)
+    assert len(weights) == (6 if name in ("gptq_dynamic", "awq_native") else 7)
+    for layer, W in weights.items():
+        assert hashlib.sha256(W.astype("<f4").tobytes()).hexdigest() == digests[layer], layer
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_we_read_what_the_definition_says(name):
+    layers = linears_of(FILES / name)
+    for layer, W in by_definition(name).items():
+        np.testing.assert_array_equal(layers[layer].dequantized().double().numpy(), W, err_msg=layer)
 
 
 HALVES = {"Q4_0": (0,), "Q4_1": (0, 2), "Q5_0": (0,), "Q5_1": (0, 2), "Q8_0": (0,), "IQ4_NL": (0,), "Q2_K": (80, 82),

@@ -20,8 +20,9 @@ def test_honoured_or_refused_by_name(case, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(case["config"]))
     with pytest.raises(ValueError) as refusal:  # CheckpointError is one; a folder without weights never loads
         load_model(tmp_path)
-    reached_the_weights = "safetensors" in str(refusal.value)
+    text = str(refusal.value).replace(str(tmp_path), "")
+    reached_the_weights = "safetensors" in text
     if case["verdict"] == "honour":
         assert reached_the_weights, refusal.value
     if case["verdict"] == "refuse" or (case["verdict"] == "either" and not reached_the_weights):
-        assert not reached_the_weights and case["key"] in str(refusal.value), refusal.value
+        assert not reached_the_weights and case["key"] in text, refusal.value

@@ -115,9 +115,11 @@ def reading(module) -> tuple[torch.Tensor, torch.Tensor | None]:
     return W, state["weight"] if state.get("weight", W).dtype == torch.int8 else None
 
 
-def activation_logits(model) -> torch.Tensor:
-    """Logits in fp32 of the library's own forward: weights and activations rounded as the schemes say."""
+def activation_logits(model, weights: dict) -> torch.Tensor:
+    """Logits in fp32 of the library's own forward: `weights` (on their grid already), activations rounded by the schemes."""
     model = model.float()
+    for name, m in linears(model).items():
+        m.weight.data = weights.get(name, m.weight.data).float()
     for m in linears(model).values():
         if hasattr(m, "quantization_scheme"):
             m.quantization_status = QuantizationStatus.FROZEN
@@ -144,7 +146,7 @@ def write(name: str) -> None:
         n: m.weight.detach() for n, m in linears(model).items() if n not in read and n != "lm_head"}  # fmt: skip
     schemes = [m.quantization_scheme for n, m in linears(model).items() if n in read]
     acts = any(s.input_activations is not None for s in schemes)
-    more = {"logits_activations": activation_logits(rounded)} if acts else {}
+    more = {"logits_activations": activation_logits(rounded, dense)} if acts else {}
     expect(folder, model, dense, {n: c for n, (_, c) in read.items() if c is not None}, **more)
     facts = {"activations": "quantized"} if acts else {}
     if name == "ct_nvfp4a16":
