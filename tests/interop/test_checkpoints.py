@@ -149,19 +149,26 @@ def test_gguf_random_blocks_of_every_type(kind, tmp_path):
 READ_BY_TRANSFORMERS = sorted(p.name for p in FILES.iterdir() if p.name.startswith("ct_") or (p / "model.gguf").exists())
 
 
-@pytest.mark.parametrize("name", READ_BY_TRANSFORMERS)
+ASYMMETRIC = pytest.mark.xfail(raises=RuntimeError, strict=True, reason="transformers 5.23 expects zero points unpacked")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=ASYMMETRIC if n.endswith("_asym") else ()) for n in READ_BY_TRANSFORMERS]
+)
 def test_transformers_reads_the_same_file(name):
     """The kept logits are those of transformers' own loading of the folder or GGUF file, in fp32.
 
     Weights are multiplied out in the scales' dtype there (bf16: 2^-9 relative), so logits agree to a few per cent of the
-    largest; a wrong permutation, sign or scale moves them by their own size. Activations: as in test_reference_files.
+    largest (FP4 formats decompress to bf16 only, so the model runs in it); a wrong permutation, sign or scale moves them by their own size. Activations: as in test_reference_files.
     """
     transformers = pytest.importorskip("transformers")
     with np.load(FILES / name / "expected.npz", allow_pickle=False) as z:
         ids, exact = torch.from_numpy(z["ids"])[None], torch.from_numpy(z["logits"])
         acts = torch.from_numpy(z["logits_activations"]) if "logits_activations" in z.files else exact
     more = {"gguf_file": "model.gguf"} if name.startswith("gguf_") else {}
-    model = transformers.AutoModelForCausalLM.from_pretrained(FILES / name, dtype=torch.float32, **more)
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        FILES / name, dtype=torch.bfloat16 if "fp4" in name else torch.float32, **more
+    )
     with torch.no_grad():
         got = model(ids).logits[0][-len(exact) :].float()
     limit = 0.05 * float(exact.abs().max()) + float((acts - exact).abs().max())
