@@ -159,7 +159,8 @@ def test_transformers_reads_the_same_file(name):
     """The kept logits are those of transformers' own loading of the folder or GGUF file, in fp32.
 
     Weights are multiplied out in the scales' dtype there (bf16: 2^-9 relative), so logits agree to a few per cent of the
-    largest (FP4 formats decompress to bf16 only, so the model runs in it); a wrong permutation, sign or scale moves them by their own size. Activations: as in test_reference_files.
+    largest (FP4 formats decompress to bf16 only, so the model runs in it); a wrong permutation, sign or scale moves them by
+    their own size. Activations: as in test_reference_files.
     """
     transformers = pytest.importorskip("transformers")
     with np.load(FILES / name / "expected.npz", allow_pickle=False) as z:
