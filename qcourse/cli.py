@@ -8,23 +8,16 @@ from dataclasses import fields
 from pathlib import Path
 
 
-def whole(text: str) -> int:
-    """An option's value: a whole number of at least 1."""
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
+def above_zero(kind: type):
+    """An option's type: a finite number of that kind, above 0."""
 
+    def number(text: str):
+        value = kind(text)
+        if not 0 < value < math.inf:
+            raise argparse.ArgumentTypeError(f"{text}: a number above 0 expected")
+        return value
 
-def amount(text: str) -> float:
-    """An option's value: a finite number above 0."""
-    value = float(text)
-    if not 0 < value < math.inf:
-        raise ValueError
-    return value
-
-
-whole.__name__, amount.__name__ = "whole number above 0:", "number above 0:"  # as argparse quotes them
+    return number
 
 
 def add_train(commands) -> None:
@@ -71,9 +64,11 @@ def add_eval(commands) -> None:
         p.add_argument("--formats", default="bf16,int8,fp8,awq,rtn4", help=f"comma-separated: {', '.join(FAMILIES)}")
         p.add_argument("--model", type=Path, default=SHIPPED, help="a model folder (default: the shipped model)")
         p.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-        p.add_argument("--windows", type=whole, default=64, help="windows of held-out text (default 64)")
-        p.add_argument("--seq-len", type=whole, default=256, help="tokens a window (default 256)")
-        p.add_argument("--budget-mb", type=amount, help="budget for weights + KV blocks (default 4 × the model in bf16)")
+        p.add_argument("--windows", type=above_zero(int), default=64, help="windows of held-out text (default 64)")
+        p.add_argument("--seq-len", type=above_zero(int), default=256, help="tokens a window (default 256)")
+        p.add_argument(
+            "--budget-mb", type=above_zero(float), help="budget for weights + KV blocks (default 4 × the model in bf16)"
+        )
         p.add_argument("--json", type=Path, help="results, written after every format (default runs/eval-…)")
         p.add_argument(
             "--engine", default="qcourse", choices=("qcourse", "vllm"), help="vllm: the installed vLLM serves MODEL"

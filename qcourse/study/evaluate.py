@@ -60,7 +60,8 @@ def measure_format(
         "linear_bytes": size.linear, "total_bytes": size.total, "bits_per_weight": size.bits_per_weight,
         "kv_blocks": kv_blocks(max(settings["budget_bytes"], size.total), size.total, model.config),
         "prefill_tokens_per_second": asdict(prefill_speed(model)), "decode_tokens_per_second": asdict(decode_speed(model)),
-        "sample": tokenizer.decode(i for i in ids if i < tokenizer.vocab_size), "nats": score.nats.tolist(), "measured": provenance(settings["device"]),
+        "sample": tokenizer.decode(i for i in ids if i < tokenizer.vocab_size),
+        "nats": score.nats.tolist(), "measured": provenance(settings["device"]),
     }  # fmt: skip
     return result, score
 

@@ -3,7 +3,8 @@
 Protocol: the held-out files are tokenized and joined, `<|file|>` before each; `n` windows of `seq_len` tokens start at
 evenly spaced places, each gets one `<|file|>` in front and is scored on all its tokens, nothing else in context (a
 window that would begin with a file's own marker begins after it). `seq_len` positions are read: the last token is only
-a target. Bits per byte divides by the bytes those tokens stand for, so it compares across tokenizers; perplexity is per token.
+a target. Bits per byte divides by the bytes those tokens stand for, so it compares across tokenizers; perplexity is
+per token.
 Two models are compared on the *same* windows: the spread between windows cancels, and the paired standard error is
 many times smaller than either model's own.
 """
