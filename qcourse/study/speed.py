@@ -34,7 +34,11 @@ def synchronized(model, call):
 
 @torch.inference_mode()
 def prefill_speed(model, tokens: int = 512, repeats: int = 5) -> Speed:
-    """tokens/s through the model when a prompt of `tokens` is read at once (M = tokens: arithmetic counts)."""
+    """tokens/s through the model when a prompt of `tokens` is read at once (M = tokens: arithmetic counts).
+
+    A model with a shorter context reads as many tokens as it has positions.
+    """
+    tokens = min(tokens, model.config.max_position_embeddings)
     device = model.model.embed_tokens.weight.device
     ids = torch.arange(tokens, device=device).remainder(model.config.vocab_size).unsqueeze(0)
     return Speed.of(tokens, measure(synchronized(model, lambda i: model(ids)), repeats, warmup=1))
@@ -42,7 +46,13 @@ def prefill_speed(model, tokens: int = 512, repeats: int = 5) -> Speed:
 
 @torch.inference_mode()
 def decode_speed(model, prompt: int = 64, tokens: int = 16, repeats: int = 5) -> Speed:
-    """tokens/s for one user, one token a step with the KV cache (M = 1: bytes count)."""
+    """tokens/s for one user, one token a step with the KV cache (M = 1: bytes count).
+
+    A model with a shorter context is given a shorter prompt. Raises ValueError when it has no room for one.
+    """
+    prompt = min(prompt, model.config.max_position_embeddings - tokens)
+    if prompt < 1:
+        raise ValueError(f"{tokens} tokens after a prompt: the model has {model.config.max_position_embeddings} positions")
     device = model.model.embed_tokens.weight.device
     ids = torch.arange(prompt, device=device).remainder(model.config.vocab_size).unsqueeze(0)
     cache = KVCache(model.config, 1, prompt + tokens, model.compute_dtype, device)
