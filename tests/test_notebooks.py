@@ -104,6 +104,8 @@ class TestNothingDependsOnTheClock:
         (["x = 1\nx += time.monotonic()", "assert_close(x, 2)"], ["assert"]),
         (["if (t := time.time()) > 1:\n    pass", "print(t)"], ["print"]),
         (["def measure(name):\n    results[name] = measure_format(name)", "measure('bf16')\nassert results['bf16']"], []),
+        (["y = tl.load(w)", "assert y"], []),
+        (["share = roofline.load().share", "assert share > 0.5"], ["assert"]),
         (["size = {'bf16': 2}", "assert size['bf16'] == 2\nprint(size)"], []),
     ],
 )  # fmt: skip
