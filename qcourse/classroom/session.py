@@ -91,7 +91,7 @@ def shell_class():
                 return None
             try:
                 return super().run_line_magic(magic_name, line, _stack_depth=_stack_depth + 1)
-            except ImportError as missing:
+            except (ImportError, RuntimeError) as missing:
                 if magic_name not in ("load_ext", "reload_ext", "matplotlib", "pylab"):
                     raise
                 print(f"%{magic_name} {line}: {missing}")

@@ -13,46 +13,57 @@ TOPS = {  # what stands in the cell of the imports, above them: if it fails ther
     "fileno": "import os, sys; os.fstat(sys.stdout.fileno()); os.fstat(sys.stderr.fileno()); sys.stdin.read()",
     "streams": "import sys, io; sys.stdout.writelines(['a', 'b']); sys.stderr.flush(); assert sys.stdout.writable()\n"
     "assert isinstance(sys.stdout, io.TextIOBase) and not sys.stdout.closed and sys.stdout.encoding",
-    "redirected": "import contextlib, io\nwith contextlib.redirect_stdout(io.StringIO()) as f: print(1)\nassert f.getvalue()",
+    "redirected": "import contextlib, io\nwith contextlib.redirect_stdout(io.StringIO()) as f: print(1)\n"
+    "assert f.getvalue()",
     "install": "!pip install -q numpy\n%pip install torch\n%conda install x",
-    "automagic": "pip install numpy",
     "shell": "!ls -la\nfiles = !echo one\nassert files == ['one']\n!exit 3",
     "python there": "!python -c 'import torch'\nassert _exit_code == 0",
-    "matplotlib": "%matplotlib inline\n%config InlineBackend.figure_format = 'retina'\nimport matplotlib.pyplot as p\np.plot([1]); p.show()",
+    "matplotlib": "%matplotlib inline\n%config InlineBackend.figure_format = 'retina'\n"
+    "import matplotlib.pyplot as p\np.plot([1]); p.show()",
     "figure format first": "%config InlineBackend.figure_formats = ['svg']",
     "widget backend": "%matplotlib widget",
-    "figures": "import warnings, matplotlib.pyplot as p\nwith warnings.catch_warnings():\n    warnings.simplefilter('error')\n"
+    "figures": "import warnings, matplotlib.pyplot as p\nwith warnings.catch_warnings():\n"
+    "    warnings.simplefilter('error')\n"
     "    p.figure(); p.plot([1, 2]); p.savefig('x.png'); p.show()",
     "timeit": "%timeit -n1 -r1 1 + 1\n%time 2 + 2",
     "line magics": "%cd .\n%pwd\n%ls\n%env X=1\n%who\n%xmode Plain\n%precision 3\n%autosave 60\n%colors nocolor",
     "a magic that is not here": "%load_ext line_profiler\n%lprun -f f f()",
-    "get_ipython": "assert get_ipython().__class__.__name__ == 'ZMQInteractiveShell'\nfrom IPython import get_ipython as g\nassert g()",
-    "display": "from IPython.display import display, HTML, Markdown, clear_output, Image\ndisplay(HTML('<b>'), Markdown('x'))\n"
+    "get_ipython": "assert get_ipython().__class__.__name__ == 'ZMQInteractiveShell'\n"
+    "from IPython import get_ipython as g\nassert g()",
+    "display": "from IPython.display import display, HTML, Markdown, clear_output, Image\n"
+    "display(HTML('<b>'), Markdown('x'))\n"
     "clear_output(wait=True); h = display(1, display_id=True); h.update(2)",
-    "every line shown": "from IPython.core.interactiveshell import InteractiveShell\nInteractiveShell.ast_node_interactivity = 'all'\n1\n2",
+    "every line shown": "from IPython.core.interactiveshell import InteractiveShell\n"
+    "InteractiveShell.ast_node_interactivity = 'all'\n1\n2",
     "await": "import asyncio\nawait asyncio.sleep(0)\nasync def one(): return 1\nassert await one() == 1",
     "a task": "import asyncio\nt = asyncio.create_task(asyncio.sleep(0)); asyncio.get_running_loop()",
     "no file": "assert '__file__' not in globals() and __name__ == '__main__'",
-    "main": "import sys; assert sys.modules['__main__'].__dict__ is globals()\nif __name__ == '__main__': print(sys.argv)",
+    "main": "import sys; assert sys.modules['__main__'].__dict__ is globals()\n"
+    "if __name__ == '__main__': print(sys.argv)",
     "pickle": "import pickle\nclass Own: pass\nassert type(pickle.loads(pickle.dumps(Own()))) is Own",
     "run": "open('tool.py', 'w').write('found = 3')\n%run tool.py\nassert found == 3",
     "own module": "open('mine.py', 'w').write('x = 4')\nimport mine, importlib\nassert importlib.reload(mine).x == 4",
     "path": "import os, sys; sys.path.insert(0, os.path.abspath('..')); sys.path.append('.')",
     "elsewhere": "import os; os.makedirs('out', exist_ok=True); os.chdir('out'); open('y', 'w').close(); os.chdir('..')",
-    "files": "import tempfile, pathlib, os\nwith tempfile.TemporaryDirectory() as d: pathlib.Path(d, 'x').write_text('x')\n"
+    "files": "import tempfile, pathlib, os\n"
+    "with tempfile.TemporaryDirectory() as d: pathlib.Path(d, 'x').write_text('x')\n"
     "assert os.path.expanduser('~') != '~' and pathlib.Path.home().is_dir() and os.environ['HOME']",
-    "environment": "import os, getpass\nos.environ['CUDA_VISIBLE_DEVICES'] = ''; os.getcwd(); getpass.getuser(); os.environ.get('PATH')",
+    "environment": "import os, getpass\n"
+    "os.environ['CUDA_VISIBLE_DEVICES'] = ''; os.getcwd(); getpass.getuser(); os.environ.get('PATH')",
     "threads": "import threading, concurrent.futures as c\nt = threading.Thread(target=print); t.start(); t.join()\n"
     "with c.ThreadPoolExecutor(2) as pool: assert list(pool.map(abs, [-1])) == [1]",
     "processes": "import multiprocessing as m\nwith m.Pool(2) as pool: assert pool.map(abs, [-1, 2]) == [1, 2]",
-    "workers": "import torch.utils.data as d, torch\nassert len(list(d.DataLoader(torch.arange(4), num_workers=1))) == 4",
-    "subprocess": "import subprocess, sys\nassert subprocess.run([sys.executable, '-c', '1'], capture_output=True).returncode == 0",
+    "workers": "import torch.utils.data as d, torch\n"
+    "assert len(list(d.DataLoader(torch.arange(4), num_workers=1))) == 4",
+    "subprocess": "import subprocess, sys\n"
+    "assert subprocess.run([sys.executable, '-c', '1'], capture_output=True).returncode == 0",
     "warnings": "import warnings; warnings.filterwarnings('ignore'); warnings.warn('x')",
     "warnings are errors": "import warnings; warnings.simplefilter('error')",
     "logging": "import logging, sys; logging.basicConfig(level='DEBUG', stream=sys.stdout, force=True); logging.info('x')",
     "tqdm": "from tqdm.auto import tqdm\nfor _ in tqdm(range(3)): pass",
     "tqdm.notebook": "from tqdm.notebook import tqdm, trange\nfor _ in trange(3): pass",
-    "widgets": "import ipywidgets as w\nfrom IPython.display import display\nw.IntSlider(); w.interact(lambda x: x, x=3)\n"
+    "widgets": "import ipywidgets as w\nfrom IPython.display import display\n"
+    "w.IntSlider(); w.interact(lambda x: x, x=3)\n"
     "o = w.Output()\nwith o: print(1)\ndisplay(o)",
     "torch": "import torch\ntorch.manual_seed(0); torch.set_num_threads(2); torch.set_printoptions(precision=3)\n"
     "torch.set_grad_enabled(False); torch.use_deterministic_algorithms(True)",
@@ -65,10 +76,12 @@ TOPS = {  # what stands in the cell of the imports, above them: if it fails ther
     "signal.signal(signal.SIGINT, signal.default_int_handler)",
     "tracing": "import tracemalloc, cProfile; tracemalloc.start(); p = cProfile.Profile(); p.enable(); p.disable()",
     "typing": "from __future__ import annotations\nfrom dataclasses import dataclass\n@dataclass\nclass P: x: int",
-    "stars": "from math import *\nfrom torch import *",
+    "stars": "from math import *\nfrom statistics import *",
     "last value": "1 + 1\n_\nIn[0]; Out",
-    "sockets": "import socket; a, b = socket.socketpair(); a.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20); a.send(b'x')",
-    "reloads the course": "import importlib, qcourse, qcourse.checks; importlib.reload(qcourse); importlib.reload(qcourse.checks)",
+    "sockets": "import socket; a, b = socket.socketpair(); a.send(b'x')\n"
+    "a.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)",
+    "reloads the course": "import importlib, qcourse, qcourse.checks\n"
+    "importlib.reload(qcourse); importlib.reload(qcourse.checks)",
     "help": "print?\nlen?",
     "exits": "exit()",
     "old imports": "from qcourse.study.checks import check, hint, solution",
@@ -76,7 +89,9 @@ TOPS = {  # what stands in the cell of the imports, above them: if it fails ther
     "both": "import qcourse, qcourse.study.checks as c\nqcourse.check; c.check; qcourse.study.checks.hint('01.1')",
 }  # fmt: skip
 CELLS = {  # whole cells before the first
-    "writefile": (["%%writefile helpers.py\nhalf = 0.5\ndef absmax(x): return x.abs().max()"], "from helpers import half, absmax"),
+    "automagic": (["pip install numpy", "ls", "%%time\npass"], ""),
+    "writefile": (["%%writefile helpers.py\nhalf = 0.5\n"
+    "def absmax(x): return x.abs().max()"], "from helpers import half, absmax"),
     "capture": (["%%capture out\nprint('x')\nimport os"], "assert out.stdout == 'x\\n'; os"),
     "timed cell": (["%%time\nz = 3", "%%timeit -n1 -r1\n1"], "z"),
     "bash": (["%%bash\necho x > made", "%%sh\ntrue"], "assert open('made').read()"),
@@ -86,11 +101,19 @@ CELLS = {  # whole cells before the first
     "errors": (["1/0", "undefined", "import not_installed_here"], ""),
     "reset": (["x = 1", "%reset -f"], "assert 'x' not in globals()"),
     "empty": (["", "   ", "# a comment", "\n\n"], ""),
-    "endless await": (["async def spin():\n    import asyncio\n    while True: await asyncio.sleep(0)\nawait spin()"], ""),
-    "a task that goes on": (["import asyncio\nasync def spin():\n    while True: await asyncio.sleep(0)\nt = asyncio.create_task(spin())"], ""),
+    "endless await": (["async def spin():\n    import asyncio\n    while True: await asyncio.sleep(0)\n"
+    "await spin()"], ""),
+    "a task that goes on": (["import asyncio\nasync def spin():\n    while True: await asyncio.sleep(0)\n"
+    "t = asyncio.create_task(spin())"], ""),
 }  # fmt: skip
 FAILING = {"exit and go on", "asks", "errors", "endless await"}
-ALL = [*TOPS, *CELLS]
+USUAL = "from qcourse import check, hint, solution, when_done"
+IMPORTS = (
+    USUAL,
+    "from qcourse.checks import check, hint, solution, when_done",
+    "from qcourse.study.checks import check, hint, solution, when_done",
+)  # the last: before the checks moved
+ALL = [*TOPS, *CELLS, *IMPORTS]
 
 
 def with_top(prefix, cells=()):
@@ -110,6 +133,8 @@ def graded(tmp_path_factory):
     (base / "in").mkdir()
     books = {name: with_top(top) for name, top in TOPS.items()}
     books |= {name: with_top(prefix, cells) for name, (cells, prefix) in CELLS.items()}
+    assert USUAL in str(solved().cells)
+    books |= {line: text(solved()).replace(USUAL.encode(), line.encode()) for line in IMPORTS}
     for i, data in enumerate(books.values()):
         (base / "in" / f"top{i:02}.ipynb").write_bytes(data)
     run_grade(base / "in", "--out", base / "out", "--seed", 11, "--seeds", 1, "--workers", 2, "--cell-seconds", 30)
