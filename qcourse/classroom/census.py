@@ -52,19 +52,14 @@ def used_mb(pid: int, base_kb: int) -> tuple[int, int]:
     """
     below = list(tree(pid))
     kb = sum(max(resident_kb(folder) - base_kb, 0) for folder, _ in below)
-    return (kb + socket_kb(students(below))) >> 10, sum(len(threads) for _, threads in below)
+    return (kb + socket_kb([folder for folder, _ in below])) >> 10, sum(len(threads) for _, threads in below)
 
 
 def exact_mb(pid: int, base_kb: int) -> int:
     """The same, with shared pages counted once."""
     below = list(tree(pid))
     kb = sum(resident_kb(folder, shared=True) for folder, _ in below) - base_kb
-    return (max(kb, 0) + socket_kb(students(below))) >> 10
-
-
-def students(below: list[tuple[Path, list[int]]]) -> list[Path]:
-    """The student's own processes first: those that wait outside of its namespaces stand at the top of the tree."""
-    return [folder for folder, _ in reversed(below)]
+    return (max(kb, 0) + socket_kb([folder for folder, _ in below])) >> 10
 
 
 def give_way(pid: int) -> None:

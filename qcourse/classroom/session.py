@@ -123,16 +123,14 @@ def run_source(shell, source: str):
             return await shell.run_cell_async(source, store_history=True, transformed_cell=whole)
         return shell.run_cell(source, store_history=True, silent=False)
 
-    try:
-        loop = asyncio.get_event_loop_policy().get_event_loop()
-    except RuntimeError:
-        loop = None
+    loop = getattr(shell, "cells_loop", None)
     if loop is None or loop.is_closed() or loop.is_running():
-        asyncio.set_event_loop(loop := asyncio.new_event_loop())
+        loop = shell.cells_loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
     try:
         return loop.run_until_complete(run())
     except BaseException:  # stopped in the middle of an await: what was left in the loop is left behind with it
-        asyncio.set_event_loop(asyncio.new_event_loop())
+        shell.cells_loop = None
         raise
 
 

