@@ -30,7 +30,7 @@ def without(predicate):
 def odd_json():
     """Full marks in Jupyter: types that a reader of the metadata, or of a cell that is not code, may stumble over."""
     tree = json.loads(text(solved()))
-    for cell, odd in zip(tree["cells"], ([1], {"a": 1}, None, 3.5, "", float("nan"), True, [[]]), strict=False):
+    for cell, odd in zip(tree["cells"], ([1], {"a": 1}, None, 123456.789, "", float("nan"), True, [[]]), strict=False):
         cell["metadata"] = {"nbgrader": {"grade_id": odd}, "tags": odd}
     for odd in (None, 3, {"a": 1}, [1, None], float("nan")):
         tree["cells"].insert(0, {"cell_type": "code", "metadata": odd, "source": odd, "outputs": odd})
@@ -44,7 +44,7 @@ def odd_json():
         {"cell_type": "code", "source": "x = '\ud800\u202e'"},
     ]
     tree["metadata"] |= {"kernelspec": [1], "language_info": {"version": 3}, "qcourse": {"lab": "01", "x": 1e400}}
-    return json.dumps(tree).replace("3.5", "1" + "0" * 5000).encode()
+    return json.dumps(tree).replace("123456.789", "1" + "0" * 5000).encode()
 
 
 def python2():

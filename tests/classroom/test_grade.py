@@ -79,4 +79,4 @@ def test_a_failure_of_the_grader_is_not_the_students_and_is_not_kept(tmp_path):
     result = complete(unit, {"failed": "the sandbox did not start"}, LABS, store)
     assert (result["status"], result["reason"]) == ("failed", "the sandbox did not start")
     assert store.get("a", "01", "mark") is None
-    assert refusal(unit, LABS, 1, "torn")["tasks"][0]["score"] == 0
+    assert refusal(unit, LABS, "torn")["tasks"][0]["score"] == 0
