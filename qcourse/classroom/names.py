@@ -11,7 +11,9 @@ CANVAS = re.compile(r"^(?P<who>.+?)_(?P<late>LATE_)?(?P<user>\d+)_(?P<sub>\d+)_(
 MOODLE = re.compile(r"^(?P<who>.+?)_(?P<user>\d+)_assignsubmission_file_?(?P<file>.*)$")
 LAB_NAME = re.compile(r"(?:^|[ _-]+)\d\d_[a-z]\w*(?:[-_ ]?\(?\d+\)?)?$")
 EXTENSION = re.compile(r"\.(ipynb|zip)$", re.I)
-COPY = re.compile(r"\(\d+\)|\b(?:copy|copie|kopie|kopia|copia)(?: (?:of|de|von)| ?\d+)?\b|\b(?:late|final|resubmission)\b", re.I)
+COPY = re.compile(
+    r"\(\d+\)|\b(?:copy|copie|kopie|kopia|copia)(?: (?:of|de|von)| ?\d+)?\b|\b(?:late|final|resubmission)\b", re.I
+)
 NUMBERED = re.compile(r"\d\d_[a-z]\w*?[-_ ]\d+$")
 LONGEST = 200  # characters of a name; an archive's may have 65,000
 ALIKE = str.maketrans(

@@ -201,6 +201,8 @@ CASES = {
         "import mmap\nhoard = []\nwhile True:\n    hoard.append(mmap.mmap(-1, 1 << 26))\n"
         "    hoard[-1].write(b'x' * (1 << 26))"), {"01.2"}),
     "fork bomb": (with_cell("import os\nfor _ in range(8):\n    os.fork()", first=False), set()),
+    "many forks": (with_cell(
+        "import os, time\nfor _ in range(100):\n    if os.fork() == 0:\n        time.sleep(600)"), set()),
     "fills the disk": (with_cell("with open('big', 'wb') as f:\n    while True: f.write(b'x' * (1 << 20))"), set()),
     "floods": (with_cell("import os\nfor _ in range(20000): print('x' * 100)\nos.write(1, b'y' * (1 << 22))"), set()),
     "huge answer": (with_function("import torch\nreturn torch.zeros(1 << 23)"), {"01.2"}),
@@ -241,8 +243,9 @@ LINES = {  # what shows that a case came to the line it is about: a pattern in i
     "crashes": "segmentation fault",
     "kills itself": "SIGKILL",
     "memory bomb": "MemoryError",
-    "bomb of shared pages": "Cannot allocate memory|MB of memory",
-    "fork bomb": "Resource temporarily unavailable|left out",
+    "bomb of shared pages": "MemoryError|Cannot allocate memory|MB of memory|SIGBUS",
+    "many forks": "Resource temporarily unavailable",
+    "patches the judge": "left out: the process ended itself",
     "fills the disk": "No space left|File too large",
     "floods": "the rest was dropped",
     "huge answer": "bytes; at most|bytes that are not tensors",

@@ -75,7 +75,7 @@ def test_each_gets_its_grade(graded, name, task_ids):
     assert all(scores[task] < 1 for task in lost) and rows(out)[name]["status"] == "graded"
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [name for name in CASES if name != "fork bomb"])  # which of its processes fails is a race
 def test_each_reaches_the_line_it_is_about(graded, name):
     result = stored(graded[1])[name]
     if name in LINES:
