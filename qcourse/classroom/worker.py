@@ -64,7 +64,7 @@ def judge_task(remote, task, seed: int) -> dict:
     patient = replace(task, seconds=budget + 2 * remote.limits.grace)  # the proxy keeps the time
     proxy = Proxy(remote, task.id, task.function)
     try:
-        result = vars(judge(patient, proxy, hidden_seed(seed, task.id)))
+        result = judge(patient, proxy, hidden_seed(seed, task.id)).data()
     except Exception as e:
         passed = {p.name: False for p in task.properties}
         message = f"your answer could not be compared ({type(e).__name__}: {str(e)[:200]})"

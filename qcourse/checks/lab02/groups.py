@@ -3,13 +3,14 @@
 import torch
 
 from qcourse.checks import draw, nearest
-from qcourse.checks.task import Mistake, Property, Task
+from qcourse.checks.task import Mistake, Property, Refuse, Task
 from qcourse.numerics.granularity import per_group
 from qcourse.numerics.scaling import block_absmax, positive
 
 
 def expected(W, group_size):
-    """The package's blocks (which refuse a ragged last group) and zero guard, rounded through float64."""
+    """The package's blocks and zero guard, rounded through float64."""
+    refuse(W.shape[1], group_size)
     blocks = per_group(group_size).blocks(W)
     scale = positive(block_absmax(blocks) / 7.5)
     codes = torch.round(blocks.double() / scale.double()).clamp(-8, 7)
@@ -30,7 +31,7 @@ def same(args, got, other):
 def refuse(K, G):
     """What the task asks for."""
     if K % G:
-        raise ValueError(f"G={G} does not divide K={K}")
+        raise Refuse(f"G={G} does not divide K={K}")
 
 
 def quantized(blocks, limit=7.5, absmax=torch.abs, clamp=(-8, 7), guard=True, nearest_code=torch.round):

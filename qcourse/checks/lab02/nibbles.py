@@ -3,12 +3,14 @@
 import torch
 
 from qcourse.checks import draw
-from qcourse.checks.task import Mistake, Property, Task
+from qcourse.checks.task import Mistake, Property, Refuse, Task
 from qcourse.packing import bits
 
 
 def packed(codes):
-    """The package's packer (which refuses an odd K), after the offset."""
+    """The package's packer, after the offset."""
+    if codes.shape[1] % 2:
+        raise Refuse(f"K={codes.shape[1]} is odd")
     return bits.pack_nibbles(bits.to_unsigned(codes, 4))
 
 
