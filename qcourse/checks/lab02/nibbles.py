@@ -88,6 +88,13 @@ PACK_NIBBLES = Task(
             "Invariant 4: byte i holds columns 2i and 2i + 1.",
         ),
         Mistake(
+            "the offset is 7",
+            pair(offset=7),
+            "You added 7, and -8 became -1, which no unsigned nibble can hold. Which number is it that lifts the smallest "
+            "code to 0 and the largest to 15?",
+            "Round trip: a code q is stored as q + 8.",
+        ),
+        Mistake(
             "both codes in the low nibble",
             pair(shift=0),
             "Both codes lie on top of each other, and half of every byte is empty. By how many bits must the second "
