@@ -13,10 +13,11 @@ import sys
 import time
 import warnings
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from qcourse.checks.judge import judge
-from qcourse.checks.task import TASKS
+from qcourse.checks.judge import generator, judge
+from qcourse.checks.result import Result
+from qcourse.checks.task import TASKS, Task
 from tools.mutants import edited, listed, solution_of
 
 UNKNOWN = "no known mistake"
@@ -38,6 +39,19 @@ class Tally:
         """One violation."""
         self.found.setdefault((kind, name), []).append(seed)
 
+    def count_in(self, name: str, mistake: str | None, result: Result, seed: int) -> None:
+        """One result: of a right answer (mistake None) or of a mutant."""
+        if mistake is None:
+            self.rights += 1
+            if (result.outcome, result.score) != ("right", 1.0):
+                self.note("right told wrong", name, seed)
+            return
+        self.mutants += 1
+        if result.outcome == "right" or result.score == 1:
+            self.note("mutant right", name, seed)
+        elif (result.mistake or UNKNOWN) != mistake:
+            self.note("other hint", f"{name} → {result.mistake}", seed)
+
     def count(self, kind: str) -> int:
         """How often a kind of violation was seen."""
         return sum(len(seeds) for (k, _), seeds in self.found.items() if k == kind)
@@ -57,29 +71,32 @@ def answers(task_id: str) -> list[tuple[str, str | None, object]]:
 
 def soak(task_id: str, seeds: range, mutant_seeds: range) -> Tally:
     """Judge every answer to a task on every seed."""
-    tally, began = Tally(task_id), time.perf_counter()
-    for name, mistake, fn in answers(task_id):
-        for seed in seeds if mistake is None else mutant_seeds:
+    tally, began, every = Tally(task_id), time.perf_counter(), answers(task_id)
+    for seed in sorted({*seeds, *mutant_seeds}):
+        task = drawn_once(TASKS[task_id], seed)
+        for name, mistake, fn in every:
+            if seed not in (seeds if mistake is None else mutant_seeds):
+                continue
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
-                    result = judge(TASKS[task_id], fn, seed)
+                    result = judge(task, fn, seed)
                 _ = result.message
             except Exception as error:
                 tally.note("crash", f"{name}: {type(error).__name__}: {error}", seed)
                 continue
-            if mistake is None:
-                tally.rights += 1
-                if (result.outcome, result.score) != ("right", 1.0):
-                    tally.note("right told wrong", name, seed)
-            else:
-                tally.mutants += 1
-                if result.outcome == "right" or result.score == 1:
-                    tally.note("mutant right", name, seed)
-                elif (result.mistake or UNKNOWN) != mistake:
-                    tally.note("other hint", f"{name} → {result.mistake}", seed)
+            tally.count_in(name, mistake, result, seed)
     tally.seconds = time.perf_counter() - began
     return tally
+
+
+def drawn_once(task: Task, seed: int) -> Task:
+    """The task with its cases drawn: all answers are asked the same, and drawing costs once. (A race draws as it goes.)"""
+    properties = []
+    for index, prop in enumerate(task.properties):
+        made = prop.cases(generator(seed, index))
+        properties.append(replace(prop, cases=lambda _, made=made: made) if isinstance(made, list) else prop)
+    return replace(task, properties=tuple(properties))
 
 
 def table(tallies: list[Tally]) -> str:

@@ -25,9 +25,8 @@ def judge(task: Task, fn, seed: int) -> Result:
         return not_attempted(task, f"`{task.function}` is not there yet.")
     trials, left, seen = [], task.seconds, []
     for index, prop in enumerate(task.properties):
-        generator = torch.Generator().manual_seed(seed * 1009 + index)
         watched = fn if hasattr(fn, "seconds") else borrowing(fn, seen)  # the first case of each property is watched
-        for args in prop.cases(generator):
+        for args in prop.cases(generator(seed, index)):
             got = call(watched, args, left)
             watched, left = fn, left - got.seconds
             if not trials and got.kind == "NotImplementedError" and got.message.startswith("lab "):
@@ -37,6 +36,11 @@ def judge(task: Task, fn, seed: int) -> Result:
             if got.kind in STOPS:
                 return conclude(task, trials, seed, uses(fn, seen))
     return conclude(task, trials, seed, uses(fn, seen))
+
+
+def generator(seed: int, index: int) -> torch.Generator:
+    """Where the cases of a task's property number `index` come from."""
+    return torch.Generator().manual_seed(seed * 1009 + index)
 
 
 def uses(fn, seen: list[str]) -> tuple[str, ...]:

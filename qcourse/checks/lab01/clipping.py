@@ -31,17 +31,19 @@ def heavy(g, N, K):
 
 def winner(g, K, num_bits, fractions, best):
     """A row (1, K) for which `fractions[best]` is clearly the best: on its grid, but for one weight at absmax."""
-    limit = 2 ** (num_bits - 1) - 1
-    for _ in range(1000):
-        codes = torch.randint(-limit, limit + 1, (2,), generator=g)[torch.randint(0, 2, (K,), generator=g)]
-        row = codes * torch.randint(0, 2, (K,), generator=g).mul(2).sub(1) * fractions[best] / limit
-        row[draw.integer(g, 0, K - 1)] = 1.0 - 2.0 * draw.integer(g, 0, 1)
-        row = (row * 10 ** draw.uniform(g, -1, 1)).view(1, -1)
-        errors = trial(row, candidates(row, num_bits, fractions), limit)[0]
-        others = torch.cat((errors[:best], errors[best + 1 :]))
-        if errors.argmin() == best and others.min() > 1.01 * errors[best]:
-            break
-    return row
+    limit, tries = 2 ** (num_bits - 1) - 1, 64
+    for _ in range(100):
+        two = torch.randint(-limit, limit + 1, (tries, 2), generator=g)  # few codes: no other grid comes near all of them
+        codes = two.gather(1, torch.randint(0, 2, (tries, K), generator=g))
+        codes = codes * torch.randint(0, 2, (tries, K), generator=g).mul(2).sub(1)
+        rows = codes * fractions[best] / limit
+        rows[torch.arange(tries), torch.randint(0, K, (tries,), generator=g)] = 1.0 - 2.0 * draw.integer(g, 0, 1)
+        errors = trial(rows, candidates(rows, num_bits, fractions), limit)
+        second = torch.cat((errors[:, :best], errors[:, best + 1 :]), 1).amin(1)
+        clear = second > 1.01 * errors[:, best]
+        if clear.any():
+            return rows[int(clear.int().argmax())].view(1, -1) * 10 ** draw.uniform(g, -1, 1)
+    raise RuntimeError(f"no row of {K} for which {fractions[best]} is the best of {fractions}")
 
 
 def every_fraction(g):
