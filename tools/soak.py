@@ -9,6 +9,7 @@ Exits with 1 if a right answer was wrong, a mutant right, a judge crashed, or 1 
 """
 
 import argparse
+import signal
 import sys
 import time
 import warnings
@@ -69,9 +70,10 @@ def answers(task_id: str) -> list[tuple[str, str | None, object]]:
     return found + [(f"{m.mistake or UNKNOWN} [{i}]", m.mistake or UNKNOWN, edited(task_id, m)) for i, m in enumerate(wrong)]
 
 
-def soak(task_id: str, seeds: range, mutant_seeds: range) -> Tally:
-    """Judge every answer to a task on every seed."""
-    tally, began, every = Tally(task_id), time.perf_counter(), answers(task_id)
+def soak(tally: Tally, seeds: range, mutant_seeds: range) -> Tally:
+    """Judge every answer to a task on every seed; what is seen is counted in `tally`, which is returned."""
+    task_id, began = tally.task, time.perf_counter()
+    every = answers(task_id)
     for seed in sorted({*seeds, *mutant_seeds}):
         task = drawn_once(TASKS[task_id], seed)
         for name, mistake, fn in every:
@@ -135,9 +137,15 @@ def main(argv: list[str] | None = None) -> int:
     import torch
 
     torch.set_num_threads(1)
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # stopped from outside: the table all the same
     first, tallies = args.first_seed, []
     for task_id in (t for t in TASKS if not args.wanted or t.startswith(tuple(args.wanted))):
-        tallies.append(soak(task_id, range(first, first + args.seeds), range(first, first + args.mutant_seeds)))
+        tallies.append(Tally(task_id))
+        try:
+            soak(tallies[-1], range(first, first + args.seeds), range(first, first + args.mutant_seeds))
+        except KeyboardInterrupt:
+            print(f"stopped in the middle of {task_id}; what was seen until then:")
+            break
         print(f"{task_id}: {tallies[-1].seconds:.0f} s", file=sys.stderr, flush=True)
     said = violations(tallies)
     print("\n".join([table(tallies), *said]))
