@@ -99,9 +99,8 @@ def one_draw(remote, task, number: int) -> dict:
     patient = replace(task, seconds=limits.task_seconds + 2 * limits.grace)  # the proxy keeps the time
     proxy = Proxy(remote, task.id, task.function)
     try:
-        found = judge(patient, proxy, number)
-        told = found.data(hide_seed=True) if hasattr(found, "data") else vars(found)
-        result = {"notes": list(told.get("notes", ()))} | {k: told[k] for k in KEPT}
+        told = judge(patient, proxy, number).data()
+        result = {"notes": list(told["notes"])} | {k: told[k] for k in KEPT}
     except Exception as e:
         message = f"your answer could not be compared ({type(e).__name__}: {str(e)[:200]})"
         nothing = {p.name: False for p in task.properties}
