@@ -59,9 +59,9 @@ def scaled(total: Tensor, x_scale: Tensor, w_scale: Tensor) -> Tensor:
 
 
 def same_sum(args, got: Tensor, other: Tensor) -> str | None:
-    """|got − other| ≤ 2⁻²⁰ · s_x · s_w · Σ|q_x q_w|: fp32 arithmetic anywhere after, or around, an exact sum."""
+    """|got − other| ≤ (16 + √K) · 2⁻²⁴ · s_x · s_w · Σ|q_x q_w|: fp32 arithmetic before, after or around the sum."""
     x, w, x_scale, w_scale = (a.double() for a in args)
-    room = (x.abs() @ w.abs().T) * x_scale * w_scale.T * 2.0**-20 + 1e-30
+    room = (x.abs() @ w.abs().T) * x_scale * w_scale.T * (16 + x.shape[1] ** 0.5) * 2.0**-24 + 1e-30
     g, o = got.double(), other.double()
     good = ((g - o).abs() <= room) | (g == o) | (g.isnan() & o.isnan())
     return difference(torch.where(good, o, g), o, where="y")
