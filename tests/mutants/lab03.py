@@ -355,4 +355,10 @@ def int8_matmul(x_codes, w_codes, x_scale, w_scale):
 def int8_matmul(x_codes, w_codes, x_scale, w_scale):
     return torch.einsum('mk,nk->mn', x_codes.long(), w_codes.long()) * torch.outer(x_scale[:, 0], w_scale[:, 0])
 """),
+    Alternative("03.4", "a namedtuple", code="""
+from collections import namedtuple
+
+def migrate(x, W, s):
+    return namedtuple("Moved", "x W")(x / s, W * s)
+"""),
 ]  # fmt: skip
