@@ -46,8 +46,8 @@ def weight_only(W, copies: int) -> list[Kernel]:
 
     kernels = []
     for name, call in (("W4A16", w4a16_matmul), ("W8A16", w8a16_matmul)):
-        p = pack(quantize(W, PRESETS[name].weights), "compressed-tensors")
-        weights = [replace(p, data=p.data.clone(), scale=p.scale.clone()) for _ in range(copies)]
+        p = pack(quantize(W, PRESETS[name].weights), "words")
+        weights = [replace(p, tensors={n: t.clone() for n, t in p.tensors.items()}) for _ in range(copies)]
         law = lambda x, p=p: reference(x.float(), p)  # noqa: E731
         kernels.append(Kernel(f"{name} ours", weights, nbytes(p.data, p.scale), call, law))
     return kernels
