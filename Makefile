@@ -15,7 +15,7 @@ LAB_SETTINGS := mkdir -p $(VENV)/share/jupyter/lab/settings && cp tools/lab_over
 WARM_UP := echo "Compiling the CPU kernels for this machine (once; seconds) ..."; $(BIN)/qcourse warm-up
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test interop interop-vllm interop-harness interop-classroom notebooks labs mutants fuzz lint bench bench-gpu train clean \
+.PHONY: help lab test interop interop-vllm interop-harness interop-classroom notebooks labs mutants soak fuzz lint bench bench-gpu train clean \
 	check-python
 
 help: ## list the commands
@@ -96,6 +96,9 @@ mutants: $(VENV)/.installed-test ## the table of wrong answers: each recognised,
 
 fuzz: $(VENV)/.installed-test ## 100,000 spoilt safetensors, GGUF and index files: refused by name, or read whole
 	$(BIN)/python -m tools.fuzz $(FUZZ_ARGS)
+
+soak: $(VENV)/.installed-test ## every right answer on 600 seeds, every mutant on 100 (half an hour; SOAK="01 --seeds 60" for less)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tools.soak $(SOAK)
 
 lint: $(VENV)/.installed-test ## ruff and the import contracts
 	$(BIN)/ruff check . && $(BIN)/ruff format --check qcourse tests tools benchmarks && $(BIN)/lint-imports

@@ -14,7 +14,7 @@ NAMES = {
     "pack": "qcourse.packing.packed",
     "unpack": "qcourse.packing.packed",
     "reference": "qcourse.gemm.reference",
-    "FORMATS": "qcourse.layers.registry",
+    "LAYOUTS": "qcourse.packing.packed",
     "load_model": "qcourse.models.loader",
     "load_tokenizer": "qcourse.models.loader",
     "generate": "qcourse.models.generate",

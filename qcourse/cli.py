@@ -1,14 +1,29 @@
 """`qcourse`: what the course can do without a notebook. `qcourse COMMAND --help` explains each."""
 
 import argparse
+import math
+import os
+import sys
 from dataclasses import fields
 from pathlib import Path
+
+
+def above_zero(kind: type):
+    """An option's type: a finite number of that kind, above 0."""
+
+    def number(text: str):
+        value = kind(text)
+        if not 0 < value < math.inf:
+            raise argparse.ArgumentTypeError(f"{text}: a number above 0 expected")
+        return value
+
+    return number
 
 
 def add_train(commands) -> None:
     """`qcourse train`: every field of the recipe and of the model is an option."""
     from qcourse.models.llama import LlamaConfig
-    from qcourse.models.train import TrainConfig
+    from qcourse.models.recipe import TrainConfig
 
     p = commands.add_parser("train", help="train the shipped model again (resumes if OUT holds a run)")
     p.add_argument("--out", type=Path, required=True, help="folder of the run: model, tokenizer, log, state")
@@ -29,7 +44,8 @@ def add_train(commands) -> None:
 def run_train(args) -> None:
     """Hand the options to `models.train.train`."""
     from qcourse.models.llama import LlamaConfig
-    from qcourse.models.train import TrainConfig, train
+    from qcourse.models.recipe import TrainConfig
+    from qcourse.models.train import train
 
     def make(config):
         return config(**{f.name: getattr(args, f.name) for f in fields(config) if hasattr(args, f.name)})
@@ -48,9 +64,11 @@ def add_eval(commands) -> None:
         p.add_argument("--formats", default="bf16,int8,fp8,awq,rtn4", help=f"comma-separated: {', '.join(FAMILIES)}")
         p.add_argument("--model", type=Path, default=SHIPPED, help="a model folder (default: the shipped model)")
         p.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-        p.add_argument("--windows", type=int, default=64, help="windows of held-out text (default 64)")
-        p.add_argument("--seq-len", type=int, default=256, help="tokens a window (default 256)")
-        p.add_argument("--budget-mb", type=float, help="budget for weights + KV blocks (default 4 × the model in bf16)")
+        p.add_argument("--windows", type=above_zero(int), default=64, help="windows of held-out text (default 64)")
+        p.add_argument("--seq-len", type=above_zero(int), default=256, help="tokens a window (default 256)")
+        p.add_argument(
+            "--budget-mb", type=above_zero(float), help="budget for weights + KV blocks (default 4 × the model in bf16)"
+        )
         p.add_argument("--json", type=Path, help="results, written after every format (default runs/eval-…)")
         p.add_argument(
             "--engine", default="qcourse", choices=("qcourse", "vllm"), help="vllm: the installed vLLM serves MODEL"
@@ -81,7 +99,10 @@ def run_other_engine(args) -> None:
 
     from qcourse.study.evaluate import provenance
     from qcourse.study.perplexity import windows
+    from qcourse.study.results import identity, try_output, write
 
+    if args.json is not None:
+        try_output(args.json)
     text = windows(args.model, args.windows, args.seq_len)
     if args.harness:
         from qcourse.models.loader import load_model
@@ -92,11 +113,9 @@ def run_other_engine(args) -> None:
         from qcourse.study.vllm_engine import measure
 
         result = measure(args.model, text, (args.budget_mb or 1000) * 1e6)
-    shown = json.dumps(provenance(args.device) | {"results": result}, indent=1)
     if args.json is not None:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(shown)
-    print(json.dumps({k: v for k, v in result.items() if k not in ("nats", "sample_ids")}, indent=1))
+        write(args.json, provenance(args.device) | {"settings": identity(args.model), "results": result})
+    print(json.dumps({k: v for k, v in result.items() if k not in ("nats", "sample_ids")}, indent=1, allow_nan=False))
 
 
 def add_labs(commands) -> None:
@@ -129,21 +148,50 @@ def run_warm_up() -> None:
         warm_up()
 
 
+class Parser(argparse.ArgumentParser):
+    """argparse, with bad options said in one line (the subcommands are made of the same class)."""
+
+    def error(self, message: str):
+        """Exit with 2 and a line that points to the help."""
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def run(args) -> tuple[int, str]:
+    """Run a command: (0, "") or an exit code and one line for stderr. QCOURSE_TRACEBACK=1 shows where it happened."""
+    expected = (ValueError, OSError, ImportError, MemoryError)
+    try:
+        args.run(args)
+        sys.stdout.flush()
+        return 0, ""
+    except KeyboardInterrupt:
+        return 130, "interrupted"
+    except BrokenPipeError:  # `qcourse … | head`
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (the interpreter flushes it when it ends)
+        return 141, "whoever read the output has gone"
+    except Exception as e:
+        if os.environ.get("QCOURSE_TRACEBACK"):
+            raise
+        if isinstance(e, OSError) and not isinstance(e, ImportError) and e.filename is None and e.errno is not None:
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (a full disk behind stdout would be told again)
+        said = f"{e.filename}: {e.strerror}" if isinstance(e, OSError) and e.filename and e.strerror else str(e)
+        said = " ".join(said.split()) or "no reason given"
+        return 2, said if isinstance(e, expected) and str(e) else f"{type(e).__name__}: {said}"
+
+
 def main(argv: list[str] | None = None) -> None:
     """Entry point of the `qcourse` command."""
     from qcourse.classroom.command import add_grade
 
-    parser = argparse.ArgumentParser(prog="qcourse", description=__doc__)
+    parser = Parser(prog="qcourse", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_train(commands)
     add_eval(commands)
     add_labs(commands)
     add_grade(commands)
     args = parser.parse_args(argv)
-    try:
-        args.run(args)
-    except (ValueError, FileNotFoundError, ImportError) as e:  # bad input: said in one line, without a traceback
-        parser.exit(2, f"qcourse: {e}\n")
+    code, said = run(args)
+    if code:
+        parser.exit(code, f"qcourse: {said}\n")
 
 
 if __name__ == "__main__":

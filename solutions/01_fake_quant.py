@@ -191,7 +191,7 @@ check("01.4", memory_bytes)
 # | | `num_bits` | B, 2 to 8 |
 # | out | `codes` | uint8, `(M, K)`, 0 … 2^B − 1 |
 # | | `scale` | float32, `(M, 1)`, greater than 0; for a row of zeros any positive scale, and z = 0 |
-# | | `zero_point` | uint8, `(M, 1)`: a code like any other |
+# | | `zero_point` | uint8, `(M, 1)`: a code like any other; an exact tie, here or in the codes, may go either way |
 
 # %%
 def quantize_asymmetric(x, num_bits=8):

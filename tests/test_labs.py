@@ -126,7 +126,7 @@ class TestEveryLab:
         """No cell stops with an error, every check says "not attempted", and the closing figures say what they wait for."""
         nb = nbformat.reads(starter(source.read_text(), source.name[:2]), as_version=4)
         resources = {"metadata": {"path": str(ROOT / "labs")}}
-        NotebookClient(nb, timeout=120, kernel_name="python3", resources=resources).execute()
+        NotebookClient(nb, timeout=1200, kernel_name="python3", resources=resources).execute()
         shown = [o.data["text/plain"] for c in nb.cells if c.source.startswith("check(") for o in c.outputs]
         assert len(shown) == len(TASKS.lab(source.name[:2])) and all("not attempted, 0 of" in text for text in shown)
         last_check = max(i for i, c in enumerate(nb.cells) if c.source.startswith("check("))

@@ -35,8 +35,8 @@ def test_a_known_mistake_gets_its_own_hint_and_no_other(mutant):
         result = run(mutant, seed)
         assert (result.outcome, result.mistake) == (mutant.outcome, mutant.mistake), result
         assert result.score < 1
-        said = [m.name for m in TASKS[mutant.task].mistakes if m.hint in result.message]
-        assert said == [mutant.mistake]
+        said = [m.name for m in TASKS[mutant.task].mistakes if m.hint == result.hint]
+        assert said == [mutant.mistake] * (mutant.mistake is not None)
 
 
 @pytest.mark.parametrize("other", ALTERNATIVES, ids=lambda a: f"{a.task} {a.name}")
@@ -49,7 +49,7 @@ def test_another_right_answer_passes(other):
 @pytest.mark.parametrize("task_id", IDS)
 def test_every_listed_mistake_is_made_at_least_once(task_id):
     task = TASKS[task_id]
-    made = {m.mistake for m in MUTANTS if m.task == task_id}
+    made = {m.mistake for m in MUTANTS if m.task == task_id} - {None}
     assert made == {m.name for m in task.mistakes}
     assert len([m for m in MUTANTS if m.task == task_id]) >= 3
     assert [a for a in ALTERNATIVES if a.task == task_id]

@@ -7,6 +7,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from tests.clock_taint import Taint
 from tools.notebooks import normalise, problems
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
@@ -67,3 +68,46 @@ def test_normalising_keeps_tags_and_drops_the_rest():
     )
     normalise(nb)
     assert nb.cells[0].metadata == {"tags": ["nbval-ignore-output"]} and "widgets" not in nb.metadata
+
+
+def clock_dependent(sources):
+    """[(cell, "assert" or "print", source)] of a notebook's code cells."""
+    taint = Taint()
+    return [(i, what, line) for i, source in enumerate(sources, 1) for what, line in taint.cell(source)]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+class TestNothingDependsOnTheClock:
+    def test_no_cell_asserts_on_it(self, path):
+        found = clock_dependent(c.source for c in cells(path))
+        assert [f for f in found if f[1] == "assert"] == []
+
+    def test_what_it_prints_is_not_compared(self, path):
+        code = cells(path)
+        for i, what, line in clock_dependent(c.source for c in code):
+            assert what != "print" or "nbval-ignore-output" in code[i - 1].metadata.get("tags", []), (i, line)
+
+
+@pytest.mark.parametrize(
+    ("sources", "what"),
+    [
+        (["b = roofline.read_bandwidth()", "assert 1e9 < b"], ["assert"]),
+        (["rate = roofline.bandwidth()", "meet = {n: 1 / rate.best for n in s}", "assert meet['a'] < 1"], ["assert"]),
+        (["t = {}\nfor M in (1, 2):\n    t[M] = best(roofline.measure(f))", "r = t[1] / t[2]", "assert r > 1"], ["assert"]),
+        (["t = []\nfor f in fs:\n    t.append(decode_speed(f))", "assert len(set(t)) > 1"], ["assert"]),
+        (["speeds = {n: r['decode_tokens_per_second']['median'] for n, r in results.items()}",
+          "w = {max(speeds, key=speeds.get)}\nassert len(w) > 1"], ["assert"]),
+        (["def once():\n    a = time.time()\n    f()\n    return time.time() - a", "assert once() < 5"], ["assert"]),
+        (["a = time.time()", "a = 3\nassert a == 3"], []),
+        (["slow = roofline.measure(f).median > 1", "if slow:\n    raise SystemExit"], ["assert"]),
+        (["won = None\nif roofline.measure(f).best < 1:\n    won = 1", "assert won"], ["assert"]),
+        (["x = 1\nx += time.monotonic()", "assert_close(x, 2)"], ["assert"]),
+        (["if (t := time.time()) > 1:\n    pass", "print(t)"], ["print"]),
+        (["def measure(name):\n    results[name] = measure_format(name)", "measure('bf16')\nassert results['bf16']"], []),
+        (["y = tl.load(w)", "assert y"], []),
+        (["share = roofline.load().share", "assert share > 0.5"], ["assert"]),
+        (["size = {'bf16': 2}", "assert size['bf16'] == 2\nprint(size)"], []),
+    ],
+)  # fmt: skip
+def test_what_depends_on_a_clock_is_found(sources, what):
+    assert [w for _, w, _ in clock_dependent(sources)] == what

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qcourse.checks.judge import judge
-from qcourse.checks.task import TASKS, Result
+from qcourse.checks.result import Result
+from qcourse.checks.task import TASKS
 from tools.labs import strip
 from tools.notebooks import ROOT
 
@@ -22,13 +23,13 @@ PRELUDE = "import math\nimport numpy as np\nimport torch\n"
 
 @dataclass(frozen=True)
 class Mutant:
-    """A wrong answer to `task`, to be recognised as `mistake` with that outcome.
+    """A wrong answer to `task`, to be recognised as `mistake` with that outcome; None: the difference alone is told.
 
     Either `edits`, pairs (old, new) applied to the solution's function (each old occurs there once), or `code`, whole.
     """
 
     task: str
-    mistake: str
+    mistake: str | None
     edits: tuple[tuple[str, str], ...] = ()
     code: str = ""
     outcome: str = "wrong"

@@ -1,1 +1,1 @@
-"""Foreign files, opened safely: safetensors and GGUF containers, and the folders that hold them. Nothing is unpickled."""
+"""Second floor: foreign files. One file an ecosystem: what its config says, as rules; containers opened without trust."""

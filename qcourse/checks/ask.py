@@ -8,8 +8,9 @@ from pathlib import Path
 
 import qcourse
 from qcourse.checks.judge import judge
+from qcourse.checks.result import Result
 from qcourse.checks.show import Code, Note
-from qcourse.checks.task import TASKS, Result
+from qcourse.checks.task import TASKS
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 

@@ -3,33 +3,52 @@
 import numpy as np
 import torch
 
-from qcourse.shapes import Tensor
+from qcourse.checks.written import apart, dtype, short
 
-SCALARS = (bool, int, float, str, type(None))
+DEPTH = 32  # of tuples in tuples
 PLAIN = "plain data is expected: tensors, arrays, numbers, text, and tuples, lists or dicts of them"
+GARBAGE = (TypeError, ValueError, AttributeError, IndexError, RuntimeError, ArithmeticError)  # of answers like 10**400
 
 
-def plain(value):
-    """`value` with arrays as CPU tensors, numpy scalars as Python's. Raises TypeError naming any other type."""
-    kind = type(value)
-    if kind in SCALARS:
+def plain(value, depth: int = 0):
+    """`value` in plain types: arrays as CPU tensors, numpy scalars as Python's, lists as tuples, subclasses as their base.
+
+    A namedtuple is a tuple and an np.matrix an array: the kinds that may also leave a student's process when it is graded.
+    Raises TypeError naming any other type.
+    """
+    if depth > DEPTH:
+        raise TypeError(f"tuples nested more than {DEPTH} deep came back")
+    if value is None or isinstance(value, bool):
         return value
-    if kind in (torch.Tensor, torch.nn.Parameter):
+    if isinstance(value, torch.Tensor | np.ndarray | np.generic):
+        return _array(value)
+    for kind, base in ((str, str.__str__), (int, int.__int__), (float, float.__float__)):
+        if isinstance(value, kind):
+            return base(value)
+    if isinstance(value, tuple | list):
+        return tuple(plain(v, depth + 1) for v in value)
+    if isinstance(value, dict):
+        if any(not isinstance(k, bool | int | float | str | None) for k in value):
+            raise TypeError("a dict came back whose keys are not numbers or text")
+        return {k: plain(v, depth + 1) for k, v in value.items()}
+    raise TypeError(f"a {type(value).__name__} came back; {PLAIN}")
+
+
+def _array(value):
+    """A tensor, array or numpy scalar, whatever its class, as an ordinary tensor or number."""
+    if isinstance(value, np.generic):
+        item = np.generic.item(value)
+        return item if type(item) in (bool, int, float, str) else _array(np.array(value))
+    if isinstance(value, np.ndarray):
+        base = np.ndarray.view(value, np.ndarray)
+        try:
+            return torch.from_numpy(np.ascontiguousarray(base) if base.ndim else base.copy())
+        except TypeError:
+            raise TypeError(f"an array of dtype {base.dtype} came back; numbers are expected") from None
+    with torch._C.DisableTorchFunctionSubclass():
         if value.layout != torch.strided or value.is_meta or value.is_quantized:
             raise TypeError(f"a {value.layout} tensor on {value.device} came back; an ordinary tensor is expected")
-        return value.detach().cpu().resolve_conj().resolve_neg()
-    if kind is np.ndarray:
-        try:
-            return torch.from_numpy(np.ascontiguousarray(value) if value.ndim else np.array(value))
-        except TypeError:
-            raise TypeError(f"an array of dtype {value.dtype} came back; numbers are expected") from None
-    if isinstance(value, np.generic) and type(value).__module__ == "numpy":
-        return plain(value.item()) if type(value.item()) in SCALARS else plain(np.asarray(value))
-    if kind in (tuple, list):
-        return tuple(plain(v) for v in value)
-    if kind is dict:
-        return {k: plain(v) for k, v in value.items()}
-    raise TypeError(f"a {kind.__name__} came back; {PLAIN}")
+        return value.detach().as_subclass(torch.Tensor).cpu().resolve_conj().resolve_neg()
 
 
 def difference(got, expected, rtol=0.0, atol=0.0, names=(), bits=0, where="the result") -> str | None:
@@ -43,7 +62,7 @@ def difference(got, expected, rtol=0.0, atol=0.0, names=(), bits=0, where="the r
     """
     try:
         got = plain(got)
-    except TypeError as problem:
+    except GARBAGE as problem:
         return f"{where}: {problem}"
     return _compare(got, plain(expected), (rtol, atol, bits), names, where)
 
@@ -73,7 +92,7 @@ def _compare(got, expected, how, names, where) -> str | None:
         rtol, atol, _ = how
         nan = expected != expected and got != got
         close = got == expected or nan or abs(got - expected) <= atol + rtol * abs(expected) < float("inf")
-        return None if close else f"{where}: expected {show(expected, how[2])}, got {show(got, how[2])}"
+        return None if close else f"{where}: {apart(expected, got, how[2])}"
     return None if how is None or got == expected else f"{where}: expected {short(expected)}, got {short(got)}"
 
 
@@ -116,73 +135,4 @@ def _tensors(got, expected, how, where) -> str | None:
     index = tuple(torch.nonzero(wrong)[0].tolist())
     place = f"{where}[{', '.join(map(str, index))}]" if index else where
     count = f"   ({int(wrong.sum())} of {wrong.numel()} elements differ)" if wrong.sum() > 1 else ""
-    return f"{place}: expected {show(expected[index].item(), bits)}, got {show(got[index].item(), bits)}{count}"
-
-
-def dtype(t: Tensor) -> str:
-    """float32, not torch.float32."""
-    return str(t.dtype).removeprefix("torch.")
-
-
-def show(value, bits: int = 0) -> str:
-    """A number as it is compared: seven digits of a float; an integer with its bits, in nibbles from the left.
-
-    >>> show(33, 8)
-    '33 (0010 0001)'
-    """
-    if isinstance(value, float):
-        return f"{value:.7g}"
-    if not bits or isinstance(value, bool) or not isinstance(value, int):
-        return str(value)
-    pattern = f"{value & ((1 << bits) - 1):0{bits}b}"
-    if bits == 32:
-        return f"0x{value & 0xFFFFFFFF:08X}"
-    return f"{value} ({' '.join(pattern[max(0, i - 4) : i] for i in range(len(pattern) % 4 or 4, len(pattern) + 1, 4))})"
-
-
-def short(value) -> str:
-    """What a value is, in a few words: a tensor's shape and dtype (and its numbers when they are few), or its repr."""
-    if isinstance(value, torch.Tensor):
-        few = f" {value.tolist()}" if 0 < value.numel() <= 16 and value.dim() else ""
-        return f"a tensor {tuple(value.shape)} {dtype(value)}{few}" if value.dim() else show(value.item())
-    if value is None:
-        return "None (did you forget `return`?)"
-    if isinstance(value, tuple):
-        return f"({', '.join(short(v) for v in value[:8])}{', …' if len(value) > 8 else ''})"
-    text = repr(value)
-    return text if len(text) <= 120 else text[:117] + "..."
-
-
-def size(value) -> int:
-    """How many numbers a value holds."""
-    if isinstance(value, tuple | list | dict):
-        return sum(size(v) for v in (value.values() if isinstance(value, dict) else value))
-    return value.numel() if isinstance(value, torch.Tensor) else 1
-
-
-def describe(name: str, value, words: bool = False) -> str:
-    """An argument as the student would write it, its numbers if they are few; packed `words` in hexadecimal.
-
-    >>> describe("packed", torch.tensor([[213]], dtype=torch.uint8), words=True)
-    'packed = uint8 [[0xD5]]'
-    """
-    if isinstance(value, tuple | list) and any(isinstance(v, torch.Tensor) for v in value):
-        few = [describe("", v).strip(" =:") for v in value[:4]]
-        return f"{name} = {f',{BELOW}'.join(few)}{f',{BELOW}…' if len(value) > 4 else ''}"
-    if not isinstance(value, torch.Tensor):
-        return f"{name} = {None if value is None else short(value)}"
-    if value.numel() > 24:
-        return f"{name}: {dtype(value)} {tuple(value.shape)}"
-    return f"{name} = {dtype(value)} {digits(value.tolist(), 2 * value.element_size() if words else 0)}"
-
-
-BELOW = "\n       "  # the next tensor of a list, on a line of its own
-
-
-def digits(x, places: int = 0) -> str:
-    """Nested lists of numbers, floats with five digits, integers in `places` hexadecimal ones if that is not 0."""
-    if isinstance(x, list):
-        return "[" + ", ".join(digits(v, places) for v in x) + "]"
-    if type(x) is float:
-        return f"{x:.5g}"
-    return f"0x{x & (16**places - 1):0{places}X}" if places else str(x)
+    return f"{place}: {apart(expected[index].item(), got[index].item(), bits)}{count}"

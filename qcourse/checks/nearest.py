@@ -28,6 +28,6 @@ def scales(zero: Tensor, scale: Tensor, other: Tensor) -> str | None:
 
 def codes(x: Tensor, got: Tensor, other: Tensor, grid: tuple[int, int] = (-128, 255)) -> str | None:
     """How two sets of codes differ, where x = w/s (+ z) is not a tie between two codes of the grid (lowest, highest)."""
-    x, legal = x.double(), (got >= grid[0]) & (got <= grid[1])
-    tie = ((x - x.floor() - 0.5).abs() < TIE) & ((got.double() - other.double()).abs() == 1) & legal
+    x, g, o = x.double(), got.double(), other.double()  # in their own dtype, 255 is -1 beside an int8
+    tie = ((x - x.floor() - 0.5).abs() < TIE) & ((g - o).abs() == 1) & (g >= grid[0]) & (g <= grid[1])
     return difference(torch.where(tie, other, got), other, where="codes")

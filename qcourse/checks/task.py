@@ -1,4 +1,4 @@
-"""The nouns of a check: a Task has properties that must hold and mistakes that are known; judging it gives a Result.
+"""The nouns of a check: a Task has properties that must hold and mistakes that are known.
 
 A lab is one module `labNN` (a file or a folder) of this package with a tuple `TASKS`; it is imported when first asked for.
 """
@@ -10,6 +10,10 @@ from importlib import import_module
 from pathlib import Path
 
 OUTCOMES = ("not attempted", "raised", "wrong", "right")
+
+
+class Refuse(ValueError):
+    """Raised by a task's `expected` where the student's function has to raise ValueError. Any other error there is ours."""
 
 
 @dataclass(frozen=True)
@@ -32,20 +36,22 @@ class Property:
     """Something that must hold on every case. `cases(generator)` draws argument tuples, fresh for each seed.
 
     `weight`: its share of the task's points. `verify(args, got, expected)`: None, or a sentence saying what is wrong; left
-    out, the task's own comparison with `expected(*args)` decides.
+    out, the task's own comparison with `expected(*args)` decides. `edge`: its answers could be given without computing
+    anything (none, 0, the largest allowed); like a refusal, it earns points only if a property that is not holds too.
     """
 
     name: str
     cases: Callable
     weight: int = 1
     verify: Callable | None = None
+    edge: bool = False
 
 
 @dataclass(frozen=True)
 class Task:
     """One function that the student writes. Plain data goes in and out: tensors, arrays, numbers, text, and tuples of them.
 
-    `expected` is a second implementation; where it raises ValueError, TypeError or KeyError, so must the student's.
+    `expected` is a second implementation; where it raises `Refuse`, the student's must raise ValueError.
     `returns` names the outputs and `bits` (4, 8, 32) shows integers as bits in a difference;
     `words` names the arguments that are shown in hexadecimal. `same(args, got, other)`: None,
     or how two answers differ, for tasks that leave some freedom (shapes and dtypes are compared before it); left out, values
@@ -67,28 +73,6 @@ class Task:
     words: tuple[str, ...] = ()
     same: Callable | None = None
     seconds: float = 3.0
-
-
-@dataclass(frozen=True, repr=False)
-class Result:
-    """What a check found. `score`: weighted share of the passed properties, 0 … 1; `message`: what the student reads."""
-
-    task: str
-    outcome: str
-    passed: dict[str, bool]
-    score: float
-    mistake: str | None
-    message: str
-
-    def __repr__(self) -> str:
-        from qcourse.checks.show import text
-
-        return text(self)
-
-    def _repr_html_(self) -> str:
-        from qcourse.checks.show import html
-
-        return html(self)
 
 
 class Registry(Mapping):

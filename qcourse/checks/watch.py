@@ -18,6 +18,7 @@ from statistics import median
 from typing import Any
 
 from qcourse.checks.compare import difference
+from qcourse.checks.task import Refuse
 
 NOT_THEIRS = (str(Path(__file__).parents[1]), "<frozen", *(sysconfig.get_path(p) for p in ("stdlib", "purelib", "platlib")))
 AGAIN = 0.02  # seconds between two raises of TimeLimit, should the student's code swallow one
@@ -40,7 +41,10 @@ class RemoteError(Exception):
 
 @dataclass(frozen=True)
 class Call:
-    """What came of one call: a value, or the kind of an error with its message and trimmed traceback."""
+    """What came of one call: a value, or the kind of an error with its message and trimmed traceback.
+
+    `refusal`: the error is a task's `Refuse`, which stands for ValueError.
+    """
 
     value: Any = None
     kind: str | None = None
@@ -49,6 +53,7 @@ class Call:
     trace: str = ""
     modified: int | None = None
     seconds: float = 0.0
+    refusal: bool = False
 
 
 def call(fn: Callable, args: tuple, seconds: float = 3.0) -> Call:
@@ -64,8 +69,9 @@ def call(fn: Callable, args: tuple, seconds: float = 3.0) -> Call:
             return Call(modified=int(error.message or 0))
         result = Call(kind=error.kind, bases=(error.kind,), message=error.message, trace=error.traceback_text)
     except (Exception, SystemExit) as error:
-        bases = tuple(c.__name__ for c in type(error).__mro__)
-        result = Call(kind=type(error).__name__, bases=bases, message=message_of(error), trace=trimmed(error))
+        kinds, refusal = [c.__name__ for c in type(error).__mro__], isinstance(error, Refuse)
+        kind = "ValueError" if refusal else kinds[0]
+        result = Call(None, kind, tuple(kinds), message_of(error), trimmed(error), refusal=refusal)
     return replace(result, seconds=time.perf_counter() - began, modified=modified(args, mine))
 
 

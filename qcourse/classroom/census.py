@@ -1,12 +1,15 @@
-"""What a student's process and all its descendants take, read from /proc by the judge."""
+"""What a student's process and all its descendants take, read from /proc by the zygote; and the end of them all."""
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 CROWD = 8  # processes and threads that run beside each other at full priority
 LAST = 19  # the lowest priority: a sixty-eighth of a normal process's share of a core
+SOCKET_KB = 512  # a Unix stream's two queues, each up to the usual 208 KB, and what the kernel keeps beside them
+SWEEPS = 200  # times that a tree is gone through until nothing is left of it
 
 
 def tree(pid: int | None) -> Iterator[tuple[Path, list[int]]]:
@@ -21,28 +24,71 @@ def tree(pid: int | None) -> Iterator[tuple[Path, list[int]]]:
         yield folder, threads
 
 
-def resident_mb(pid: int | None, shared: bool = False) -> int:
-    """Memory of a process and all its descendants, in MB: an upper bound, since forks share pages until they write.
-
-    shared: count a page that n processes share as 1/n in each (slower). 0 where /proc does not tell.
-    """
+def resident_kb(folder: Path, shared: bool = False) -> int:
+    """Memory of one process, in KB; 0 where /proc does not tell. shared: a page that n share counts 1/n (slower)."""
     file, names = ("smaps_rollup", ("Pss_Anon:", "Pss_Shmem:")) if shared else ("status", ("RssAnon:", "RssShmem:"))
-    total = 0
-    for folder, _ in tree(pid):
-        with suppress(OSError, ValueError):
-            total += sum(int(row.split()[1]) for row in (folder / file).read_text().splitlines() if row.startswith(names))
-    return total // 1024
+    with suppress(OSError, ValueError):
+        return sum(int(row.split()[1]) for row in (folder / file).read_text().splitlines() if row.startswith(names))
+    return 0
 
 
-def give_way(pid: int | None) -> bool:
-    """Put a crowd of more than CROWD at the lowest priority, so that sixty loops take no core from another student.
-
-    It cannot climb back, and what it starts inherits it. Returns whether it was a crowd.
-    """
-    threads = [thread for _, ids in tree(pid) for thread in ids]
-    if len(threads) <= CROWD:
-        return False
-    for thread in threads:
+def socket_kb(folders: list[Path]) -> int:
+    """What the sockets of these processes may hold in the kernel, in KB; those on their way inside another one too."""
+    count = 0
+    with suppress(OSError):
+        if os.readlink(folders[0] / "ns/net") != os.readlink("/proc/self/ns/net"):  # a network of its own: all are its
+            with open(folders[0] / "net/unix", "rb") as table:
+                return SOCKET_KB * max(sum(1 for _ in table) - 1, 0)
+    for folder in folders:
         with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, thread, LAST)
-    return True
+            count += sum(os.readlink(fd).startswith("socket:") for fd in (folder / "fd").iterdir())
+    return SOCKET_KB * count
+
+
+def used_mb(pid: int, base_kb: int) -> tuple[int, int]:
+    """(MB that the tree below `pid` takes at most, how many threads): cheap; an upper bound, since forks share pages.
+
+    base_kb: what each fork shares with its parent from the start.
+    """
+    below = list(tree(pid))
+    kb = sum(max(resident_kb(folder) - base_kb, 0) for folder, _ in below)
+    return (kb + socket_kb([folder for folder, _ in below])) >> 10, sum(len(threads) for _, threads in below)
+
+
+def exact_mb(pid: int, base_kb: int) -> int:
+    """The same, with shared pages counted once."""
+    below = list(tree(pid))
+    kb = sum(resident_kb(folder, shared=True) for folder, _ in below) - base_kb
+    return (max(kb, 0) + socket_kb([folder for folder, _ in below])) >> 10
+
+
+def give_way(pid: int) -> None:
+    """Put a crowd at the lowest priority, so that sixty loops take no core from another student.
+
+    It cannot climb back, and what it starts inherits it.
+    """
+    for _, threads in tree(pid):
+        for thread in threads:
+            with suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, thread, LAST)
+
+
+def end_tree(pid: int, top: bool = True) -> None:
+    """Kill a process (`top`) and all its descendants: stopped first, so that none forks while the others are killed."""
+    for _ in range(SWEEPS):
+        below = [int(folder.name) for folder, _ in tree(pid)][0 if top else 1 :]
+        for each in below:
+            send(each, signal.SIGSTOP)
+        if {int(folder.name) for folder, _ in tree(pid)} <= {*below, pid}:
+            break
+    for each in below:
+        send(each, signal.SIGKILL)
+    if top:
+        with suppress(ProcessLookupError, PermissionError):  # where /proc does not tell
+            os.killpg(pid, signal.SIGKILL)
+
+
+def send(pid: int, number: int) -> None:
+    """A signal to a process that may be gone already."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)

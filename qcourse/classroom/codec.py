@@ -48,10 +48,10 @@ def encode(value: Any) -> bytes:
 def _pack(x: Any, blobs: list[bytes], depth: int) -> Any:
     if depth > DEPTH:
         raise CodecError(f"nested more than {DEPTH} deep")
+    if isinstance(x, np.generic):  # before all else: a numpy bool is no number, a numpy text no text of ours
+        x = x.item()
     if x is None or isinstance(x, bool | str):
         return x if type(x) in (type(None), bool, str) else str.__str__(x)
-    if isinstance(x, np.generic):
-        x = x.item()
     if isinstance(x, int):
         return int(x)
     if isinstance(x, float):
@@ -61,7 +61,7 @@ def _pack(x: Any, blobs: list[bytes], depth: int) -> Any:
     if isinstance(x, tuple | list):
         return ["tuple" if isinstance(x, tuple) else "list", [_pack(v, blobs, depth + 1) for v in x]]
     if isinstance(x, dict):
-        return ["dict", [[_pack(k, blobs, depth + 1), _pack(v, blobs, depth + 1)] for k, v in x.items()]]
+        return ["dict", [[_pack(_key(k), blobs, depth + 1), _pack(v, blobs, depth + 1)] for k, v in x.items()]]
     raise CodecError(f"{type(x).__name__} is not plain data (tensor, array, number, text, or tuple, list, dict of those)")
 
 

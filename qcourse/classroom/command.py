@@ -21,6 +21,7 @@ def add_grade(commands) -> None:
     p.add_argument("--out", type=Path, required=True, help="folder of the report; an unfinished one is continued")
     p.add_argument("--workers", type=int, help="notebooks graded at a time (one a core if left out)")
     p.add_argument("--seed", type=int, help="of the hidden tests (drawn once and kept in OUT if left out)")
+    p.add_argument("--seeds", type=int, help="draws of each task's hidden tests, all from --seed (3 if left out)")
     p.add_argument("--scheduler", help="a dask scheduler, tcp://host:8786: grade on its workers")
     p.add_argument("--quiet", action="store_true", help="no progress bar")
     group = p.add_argument_group("limits for one submission")
@@ -36,7 +37,9 @@ def run_grade(args) -> None:
     limits = Limits(**{f.name: getattr(args, f.name) for f in fields(Limits)})
     if args.workers is not None and args.workers < 1:
         raise ValueError(f"--workers {args.workers}: at least 1")
-    results = grade(args.submissions, args.out, args.workers, args.seed, args.scheduler, limits, not args.quiet)
+    if args.seeds is not None and not 1 <= args.seeds <= 20:
+        raise ValueError(f"--seeds {args.seeds}: 1 to 20")
+    results = grade(args.submissions, args.out, args.workers, args.seed, args.scheduler, limits, not args.quiet, args.seeds)
     count = Counter(r["status"] for r in results)
     print(", ".join(f"{n} {status}" for status, n in sorted(count.items())))
     for note in sorted({n for r in results for n in r["isolation"]}):

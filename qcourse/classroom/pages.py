@@ -28,6 +28,11 @@ def total(result: dict) -> tuple[float, float]:
     return round(sum(map(points, result["tasks"])), 2), sum(t["points"] for t in result["tasks"])
 
 
+def remarks(result: dict) -> str:
+    """What a teacher should know of one result; the student's own page leaves out what may name others."""
+    return "; ".join(filter(None, [result["reason"], *result["notes"], *result.get("look", ())]))
+
+
 def student_page(student: str, results: list[dict]) -> str:
     """Every lab of one student: each task's outcome, what held and what did not, and the hint."""
     parts = [f"<h1>{escape(student)}</h1>"]
@@ -105,7 +110,7 @@ def _rows(table: list[tuple], *classes: str, link=None) -> str:
 
 
 def _problems(results: list[dict]) -> str:
-    said = [(r["student"], r["file"], "; ".join(filter(None, [r["reason"], *r["notes"]]))) for r in results]
+    said = [(r["student"], r["file"], remarks(r)) for r in results]
     rows = _rows([row for row in said if row[2]])
     head = "<tr><th>student</th><th>file</th><th>what</th></tr>"
     return f"<h2>What needs a look</h2><div class='wide'><table>{head}{rows}</table></div>" if rows else ""

@@ -3,10 +3,12 @@
 import csv
 import io
 import shutil
+import unicodedata
 from collections import defaultdict
 from pathlib import Path
 
-from qcourse.classroom.pages import class_page, page_name, points, student_page, total
+from qcourse.classroom.names import visible
+from qcourse.classroom.pages import class_page, page_name, points, remarks, student_page, total
 from qcourse.classroom.results import write
 
 
@@ -34,7 +36,6 @@ def grades_csv(results: list[dict], labs: dict[str, list[dict]]) -> str:
     for r in results:
         got = {t["id"]: f"{points(t):g}" for t in r["tasks"]}
         reached, most = total(r)
-        reason = "; ".join(filter(None, [r["reason"], *r["notes"]]))
         cells = [
             r["student"],
             r["lab"],
@@ -42,16 +43,17 @@ def grades_csv(results: list[dict], labs: dict[str, list[dict]]) -> str:
             f"{reached:g}",
             f"{most:g}",
             r["status"],
-            reason,
+            remarks(r),
         ]
         rows.writerow([harmless(c) for c in cells])
     return text.getvalue()
 
 
 def harmless(cell: str) -> str:
-    """A cell that no spreadsheet takes for a formula.
+    """A cell of one line that no spreadsheet takes for a formula, and that nothing in it can rewrite.
 
     >>> harmless('=HYPERLINK("http://x")')
     '\\'=HYPERLINK("http://x")'
     """
-    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
+    line = visible(cell).replace("\n", " ").replace("\t", " ")
+    return f"'{line}" if unicodedata.normalize("NFKC", line).lstrip().startswith(("=", "+", "-", "@")) else line

@@ -17,6 +17,8 @@ from pathlib import Path
 
 from qcourse.classroom.isolation import PACKAGE
 
+DRAWS = 3  # hidden seeds of each task
+
 
 @cache
 def course_version() -> str:
@@ -36,8 +38,11 @@ def fingerprint(data: bytes, seed: int, limits: dict) -> str:
 class Store:
     """The results of one grading, under OUT."""
 
-    def __init__(self, out: Path, seed: int | None):
-        """Open or begin. Raises ValueError if OUT holds something that is not a grading, or another seed was asked for."""
+    def __init__(self, out: Path, seed: int | None, seeds: int | None = None):
+        """Open or begin: `seed` of the hidden tests, `seeds` draws of each. What is left out is drawn (or 3), and kept.
+
+        Raises ValueError if OUT holds something that is not a grading, or was begun with others.
+        """
         self.out, self.folder = out, out / ".results"
         mark = self.folder / "grading.json"
         if out.exists() and not out.is_dir():
@@ -48,10 +53,15 @@ class Store:
             )
         self.folder.mkdir(parents=True, exist_ok=True)
         if not mark.exists():
-            write(mark, json.dumps({"seed": secrets.randbelow(2**31) if seed is None else seed}))
-        self.seed = json.loads(mark.read_text())["seed"]
-        if seed is not None and seed != self.seed:
-            raise ValueError(f"--out {out} was begun with seed {self.seed}; keep it, or give a new folder for seed {seed}")
+            begun = {"seed": secrets.randbelow(2**31) if seed is None else seed, "seeds": DRAWS if seeds is None else seeds}
+            write(mark, json.dumps(begun))
+        kept = {"seeds": DRAWS} | json.loads(mark.read_text())
+        self.seed, self.seeds = kept["seed"], kept["seeds"]
+        for name, asked in (("seed", seed), ("seeds", seeds)):
+            if asked is not None and asked != kept[name]:
+                raise ValueError(
+                    f"--out {out} was begun with {name} {kept[name]}; keep it, or give a new folder for {name} {asked}"
+                )
 
     @contextmanager
     def locked(self):

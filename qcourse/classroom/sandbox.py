@@ -6,6 +6,7 @@ import resource
 import signal
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from qcourse.classroom import isolation, syscalls
@@ -15,7 +16,7 @@ FULL = "namespaces: no network, no other processes, read-only course, nothing el
 BARE = "limits only (no namespaces here): code that wants to can read this user's files and reach the network"
 ENVIRONMENT = {
     "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "USER": "student", "LOGNAME": "student", "MPLBACKEND": "Agg",
-    "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "HF_HUB_OFFLINE": "1",
+    "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "HF_HUB_OFFLINE": "1", "TORCH_COMPILE_DISABLE": "1",
 }  # fmt: skip
 SETUP_FAILED = 111
 
@@ -47,14 +48,18 @@ def enter(limits: Limits, root: Path | None, home: str, hidden: list[Path], keep
     """
     os.setsid()
     _close_all_but(keep)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a kernel; the zygote ignores it
     if root is not None:
         notes = [FULL, *_into_namespaces(limits, root, hidden)]
         os.mkdir(home, 0o700)
     else:
         notes = [BARE]
+        _keep_together()
     os.chdir(home)
     os.environ.clear()
-    os.environ.update(ENVIRONMENT, HOME=home, TMPDIR=home, IPYTHONDIR=f"{home}/.ipython", MPLCONFIGDIR=f"{home}/.matplotlib")
+    path = f"{os.path.dirname(sys.executable)}:{ENVIRONMENT['PATH']}"  # `!python`, like a kernel's
+    places = {"HOME": home, "TMPDIR": home, "IPYTHONDIR": f"{home}/.ipython", "MPLCONFIGDIR": f"{home}/.matplotlib"}
+    os.environ.update(ENVIRONMENT | places | {"PATH": path})
     tempfile.tempdir = None
     _limit(limits, alone=root is not None)
     isolation.prctl(isolation.PR_SET_NO_NEW_PRIVS, 1)
@@ -79,6 +84,14 @@ def _into_namespaces(limits: Limits, root: Path, hidden: list[Path]) -> list[str
     isolation.prctl(isolation.PR_SET_PDEATHSIG, signal.SIGKILL)
     isolation.prctl(isolation.PR_SET_DUMPABLE, 1)  # its own /proc/self belongs to it again after the change of user
     return refused
+
+
+def _keep_together() -> None:
+    """Without namespaces: this process stays above the student's, and whatever that leaves behind comes back to it."""
+    isolation.prctl(isolation.PR_SET_CHILD_SUBREAPER, 1)
+    if pid := os.fork():
+        _wait_for(pid)
+    isolation.prctl(isolation.PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _wait_for(pid: int) -> None:
@@ -123,7 +136,10 @@ def _limit(limits: Limits, alone: bool) -> None:
             getattr(resource, name), (value, value + (name == "RLIMIT_CPU" and hard == resource.RLIM_INFINITY))
         )
     if sys.platform == "linux":
-        with open("/proc/self/oom_score_adj", "w") as f:  # if memory does run out, this process goes, not the grader
+        with (
+            suppress(OSError),
+            open("/proc/self/oom_score_adj", "w") as f,
+        ):  # if memory does run out, this process goes, not the grader
             f.write("1000")
 
 

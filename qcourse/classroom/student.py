@@ -13,36 +13,19 @@ import traceback
 import types
 import warnings
 from contextlib import contextmanager
+from importlib.machinery import ModuleSpec
 from typing import Any
 
 from qcourse.classroom.codec import CodecError, decode, encode
 from qcourse.classroom.limits import Limits
+from qcourse.classroom.session import make_shell, run_source, stdout_and_stderr
 from qcourse.classroom.wire import receive, send
+
+OURS = ("qcourse.checks", "qcourse.classroom")  # who asks, and who carries the question
 
 
 class TimeLimit(BaseException):
     """The time is over. Not an Exception, so that `except Exception` does not swallow it."""
-
-
-class Sink:
-    """stdout and stderr: counts what is written and keeps none of it."""
-
-    encoding, errors, softspace = "utf-8", "replace", 0
-
-    def __init__(self, limit: int):
-        self.written, self.limit = 0, limit
-
-    def write(self, text: str) -> int:
-        """Count."""
-        self.written += len(text)
-        return len(text)
-
-    def flush(self) -> None:
-        """Nothing to flush."""
-
-    def isatty(self) -> bool:
-        """Not a terminal."""
-        return False
 
 
 class Recorded:
@@ -65,8 +48,14 @@ def stub_checks() -> dict[str, Any]:
         asked[str(task_id)] = fn
         return Recorded()
 
-    stub.check = check
-    stub.__getattr__ = lambda name: lambda *_args, **_kwargs: Recorded()  # hint, solution; when_done draws no figure here
+    def __getattr__(name):  # hint, solution; when_done draws no figure here
+        if name.startswith("__"):  # `hasattr(module, "__file__")` asks every module, %autoreload for one
+            raise AttributeError(f"module 'qcourse.checks' has no attribute {name!r}")
+        return lambda *_args, **_kwargs: Recorded()
+
+    stub.check, stub.__getattr__ = check, __getattr__
+    stub.__all__ = ["check", "hint", "solution", "when_done"]
+    stub.__spec__ = ModuleSpec("qcourse.checks", None, is_package=True)
     for name in [m for m in sys.modules if m.startswith("qcourse.checks.")]:
         del sys.modules[name]
     sys.modules[stub.__name__] = stub
@@ -74,21 +63,6 @@ def stub_checks() -> dict[str, Any]:
 
     qcourse.checks = stub  # `qcourse.study.checks`, the old name, imports it from here
     return asked
-
-
-def make_shell():
-    """An IPython shell without history, colours or files."""
-    from IPython.core.interactiveshell import InteractiveShell
-    from traitlets.config import Config
-
-    class Shell(InteractiveShell):
-        def enable_gui(self, gui=None):
-            """`%matplotlib inline` and the like: there is no window to prepare."""
-
-    config = Config()
-    config.HistoryManager.enabled = False
-    config.InteractiveShell.colors = "nocolor"
-    return Shell.instance(config=config)
 
 
 @contextmanager
@@ -127,11 +101,34 @@ def run_cell(shell, source: str, seconds: float) -> dict:
     shell.ast_transformers[:] = []  # one cell does not rewrite the next
     try:
         with limited(seconds):
-            result = shell.run_cell(source, store_history=True, silent=False)
+            result = run_source(shell, source)
     except BaseException as error:
         return report(error)
     error = result.error_before_exec or result.error_in_exec
     return {"ok": True} if error is None else report(error)
+
+
+def borrowing(fn, seen: list[str]):
+    """`fn`, noting the first function of the package that a call of it enters: information for the teacher, no proof."""
+
+    def watched(*args):
+        def see(frame, event, _):
+            name = frame.f_globals.get("__name__")
+            if event == "call" and isinstance(name, str) and name.startswith("qcourse.") and not name.startswith(OURS):
+                importing = frame
+                while importing is not None and importing.f_code.co_name != "<module>":
+                    importing = importing.f_back
+                if importing is None or not str(importing.f_globals.get("__name__")).startswith("qcourse"):
+                    seen.append(f"{name}.{frame.f_code.co_qualname}")
+                    sys.setprofile(None)
+
+        sys.setprofile(see)
+        try:
+            return fn(*args)
+        finally:
+            sys.setprofile(None)
+
+    return watched
 
 
 def answer(shell, asked: dict, request: dict) -> dict:
@@ -142,14 +139,14 @@ def answer(shell, asked: dict, request: dict) -> dict:
         fn = asked.get(request["task"])
     if not builtins.callable(fn):
         return {"ok": False, "kind": "Missing", "message": f"the notebook defines no function `{name}`", "traceback": ""}
-    before, value = [encode(a) for a in args], None
+    before, value, uses = [encode(a) for a in args], None, []
     try:
         with limited(request["seconds"]):
             for _ in range(request["repeats"]):
-                value = fn(*args)
+                value = (borrowing(fn, uses) if request["watch"] else fn)(*args)
         after = [encode(a) for a in args]
         changed = {i: a for i, a in enumerate(args) if after[i] != before[i]}
-        return {"ok": True, "value": decode(encode(value)), "changed": changed}
+        return {"ok": True, "value": decode(encode(value)), "changed": changed, "uses": uses}
     except CodecError as error:
         return {"ok": False, "kind": "TypeError", "message": f"`{name}` returned {error}", "traceback": ""}
     except BaseException as error:
@@ -162,8 +159,8 @@ def serve(sock: socket.socket, limits: Limits, notes: list[str]) -> None:
 
     torch.set_num_threads(1)
     warnings.simplefilter("default")
-    sink = sys.stdout = sys.stderr = sys.__stdout__ = sys.__stderr__ = Sink(limits.output_kb * 1024)
-    asked, shell = stub_checks(), make_shell()
+    sink = stdout_and_stderr(limits.output_kb * 1024)
+    asked, shell, me = stub_checks(), make_shell(), os.getpid()
     send(sock, encode({"ok": True, "notes": notes}))
     try:
         while True:
@@ -172,6 +169,8 @@ def serve(sock: socket.socket, limits: Limits, notes: list[str]) -> None:
                 reply = run_cell(shell, request["source"], request["seconds"])
             else:
                 reply = answer(shell, asked, request)
+            if os.getpid() != me:  # forked by the notebook: one answers, not two
+                return
             send(sock, encode(reply | {"written": sink.written}))
     finally:
         os._exit(0)

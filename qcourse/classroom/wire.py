@@ -2,7 +2,6 @@
 
 import socket
 import time
-from collections.abc import Callable
 
 
 class Gone(Exception):
@@ -24,35 +23,32 @@ def send(sock: socket.socket, data: bytes, seconds: float | None = None) -> None
         raise Gone(str(e)) from None
 
 
-def receive(sock: socket.socket, limit: int, seconds: float | None = None, tick: Callable[[], None] | None = None) -> bytes:
-    """One frame of at most `limit` bytes; `tick` is called about four times a second while waiting.
+def receive(sock: socket.socket, limit: int, seconds: float | None = None) -> bytes:
+    """One frame of at most `limit` bytes.
 
     Raises Gone, TooLong, or TimeoutError after `seconds` of wall time, however slowly the bytes drip in.
     """
     deadline = None if seconds is None else time.monotonic() + seconds
-    size = int.from_bytes(_exactly(sock, 8, deadline, tick), "little")
+    size = int.from_bytes(_exactly(sock, 8, deadline), "little")
     if size > limit:
         raise TooLong(f"an answer of {size:,} bytes; at most {limit:,}")
-    return bytes(_exactly(sock, size, deadline, tick))
+    return bytes(_exactly(sock, size, deadline))
 
 
-def _exactly(sock: socket.socket, size: int, deadline: float | None, tick) -> bytearray:
+def _exactly(sock: socket.socket, size: int, deadline: float | None) -> bytearray:
     got = bytearray()
     while len(got) < size:
         left = None if deadline is None else deadline - time.monotonic()
         if left is not None and left <= 0:
             raise TimeoutError("no answer in time")
-        step = left if tick is None else min(0.25, left or 0.25)
-        sock.settimeout(step)
+        sock.settimeout(left)
         try:
             part = sock.recv(min(size - len(got), 1 << 20))
         except TimeoutError:
-            part = None
+            continue
         except OSError as e:
             raise Gone(str(e)) from None
         if part == b"":
             raise Gone("the connection was closed")
-        got += part or b""
-        if tick is not None:
-            tick()
+        got += part
     return got

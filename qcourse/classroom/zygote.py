@@ -8,21 +8,23 @@ checks, so that their answers are in no student's memory. The judge holds the ot
 import gc
 import json
 import os
+import select
 import shutil
 import signal
 import socket
 import sys
 import tempfile
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
 from qcourse.classroom.limits import Limits
+from qcourse.classroom.warden import Ward, Warden
 
 PRELOAD = (
     "torch", "numpy", "matplotlib", "matplotlib.pyplot", "IPython.core.interactiveshell", "safetensors.torch", "ipywidgets",
     "qcourse.numerics.quantize", "qcourse.packing.packed", "qcourse.gemm.reference", "qcourse.models.loader",
-    "qcourse.study.plots", "qcourse.classroom.student", "qcourse.classroom.sandbox",
+    "qcourse.study.plots", "qcourse.classroom.student", "qcourse.classroom.sandbox", "matplotlib_inline.backend_inline",
 )  # fmt: skip
 
 
@@ -69,23 +71,29 @@ class Zygote:
             pid = self._ask({"do": "start", "limits": vars(limits), "hidden": hidden}, (theirs.fileno(),))["pid"]
         return pid, ours
 
-    def stop(self, pid: int, wait: float = 0.0) -> int:
-        """End the process and all that it started; its exit status (128 + signal if it was killed).
+    def stop(self, pid: int, wait: float = 0.0) -> tuple[int, str]:
+        """End the process and all that it started; its exit status (128 + signal if it was killed), and why it was ended.
 
         wait: seconds to let it end by itself first, so that the status is its own.
         """
-        return self._ask({"do": "stop", "pid": pid, "wait": wait})["status"]
+        answer = self._ask({"do": "stop", "pid": pid, "wait": wait})
+        return answer["status"], answer["why"]
 
 
 def _serve(control: socket.socket) -> None:
-    """Fork on request until the judge is gone."""
+    """Fork on request until the judge is gone, and look after those that were forked."""
+    from qcourse.classroom.isolation import PR_SET_CHILD_SUBREAPER, prctl
     from qcourse.classroom.sandbox import probe
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
     root = Path(tempfile.mkdtemp(prefix="qcourse-root-"))
-    refused, homes = "not probed", {}
+    refused, warden = "not probed", Warden()
     try:
         while True:
+            if not select.select([control], [], [], warden.pause())[0]:
+                warden.look()
+                continue
             data, fds, _, _ = socket.recv_fds(control, 65536, 1)
             if not data:
                 return
@@ -97,16 +105,16 @@ def _serve(control: socket.socket) -> None:
                 case "start":
                     home = tempfile.mkdtemp(prefix="qcourse-student-") if refused else "/tmp/home"
                     pid = _fork(request, fds[0], None if refused else root, home)
-                    homes[pid] = home
+                    warden.wards[pid] = Ward(pid, home, Limits(**request["limits"]))
                     answer = {"pid": pid}
                 case "stop":
-                    answer = {"status": _reap(request["pid"], request["wait"])}
-                    _tidy(homes.pop(request["pid"]), refused)
+                    status, ward = warden.end(request["pid"], request["wait"])
+                    _tidy(ward.home, refused)
+                    answer = {"status": status, "why": ward.why}
             control.sendall(json.dumps(answer).encode())
     finally:
-        for pid, home in homes.items():
-            _reap(pid, 0)
-            _tidy(home, refused)
+        for pid in list(warden.wards):
+            _tidy(warden.end(pid, 0)[1].home, refused)
         shutil.rmtree(root, ignore_errors=True)
 
 
@@ -133,23 +141,3 @@ def _fork(request: dict, fd: int, root: Path | None, home: str) -> int:
         send(socket.socket(fileno=fd), encode({"failed": f"{type(e).__name__}: {e}"}))
     finally:
         os._exit(sandbox.SETUP_FAILED)
-
-
-def _reap(pid: int, wait: float) -> int:
-    """Wait up to `wait` seconds, then kill the process group; exit status as 0…255."""
-    from time import monotonic, sleep
-
-    end = monotonic() + wait
-    while True:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            break
-        if monotonic() >= end:
-            for kill in (os.killpg, os.kill):
-                with suppress(ProcessLookupError, PermissionError):
-                    kill(pid, signal.SIGKILL)
-            _, status = os.waitpid(pid, 0)
-            break
-        sleep(0.01)
-    code = os.waitstatus_to_exitcode(status)
-    return code if code >= 0 else 128 - code

@@ -1,159 +1,129 @@
-"""Which kernel multiplies by which packed weight, on which device, for how many tokens. Invariant 4 as a table.
+"""Which kernel multiplies by which weight, on which device, for how many tokens. Invariant 4 as a table (gemm.table).
 
-    choose(p)            → a Choice, made once (`process_weights_after_loading`); calling it multiplies
+    choose(p)            → a Product, made once (`process_weights_after_loading`); product(x, bias) multiplies
     choose(p).describe() → the rows that serve p, as text; `describe()` shows the whole table
+    home(args, …)        → the layout in which a weight is kept, so that the fastest kernel reads it
 
-A layout that no kernel of the device reads is an error (`KernelMismatch`), never a slow surprise: the message names the
-kernels that exist and the repack that makes it legal. Where two rows share a weight, the number of tokens decides, at
+A layout that only a repack away from a fast kernel is an error (`KernelMismatch`), never a slow surprise: the message names
+the kernels that exist and the repack that makes it legal. Where two rows share a weight, the number of tokens decides, at
 the measured cross-over (gemm.crossover; measure your own machine with `python -m benchmarks.gemm_cpu`).
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from importlib import import_module
-from importlib.util import find_spec
+import logging
 
 import torch
 
-from qcourse.gemm.crossover import crossover
-from qcourse.gemm.jit import has_jit
+from qcourse.gemm.activations import check_input_scale
 from qcourse.gemm.mismatch import KernelMismatch
 from qcourse.gemm.reference import reference
-from qcourse.numerics.grids import IntGrid
+from qcourse.gemm.table import TABLE, Kernel, describe
 from qcourse.numerics.schemes import QuantizationArgs
-from qcourse.packing.packed import PackedWeight, pack, unpack
+from qcourse.packing.packed import LAYOUTS, PackedWeight, repack
 
-FLOATS = (torch.float32, torch.bfloat16, torch.float16)
-HALVES = (torch.bfloat16, torch.float16)
-
-
-def groups_of(step: int, *bits: int) -> Callable[[QuantizationArgs], bool]:
-    """A condition: integers of these widths, one scale a row (or for all) or G a multiple of `step`."""
-    return lambda a: isinstance(a.grid, IntGrid) and a.num_bits in bits and (a.group_size or step) % step == 0
+__all__ = ["KernelMismatch", "Product", "choose", "describe", "home", "repack"]
+SAID: set[str] = set()  # formats without a fast kernel that were mentioned already
 
 
-def gpu_groups(num_bits: int, step: int) -> Callable[[QuantizationArgs], bool]:
-    """What the Triton kernels read: per channel, G = 16, 32 or 64, or a multiple of the step that they load at once."""
-    return lambda a: groups_of(16, num_bits)(a) and (a.group_size in (None, 16, 32, 64) or a.group_size % step == 0)
+class Product:
+    """y = x @ Ŵ.T + bias for one weight, by the rows of the table that serve it: the first that fits x is taken.
 
+    It owns its operands: the weight's tensors were checked and laid out when it was made.
+    """
 
-@dataclass(frozen=True)
-class Kernel:
-    """A row of the table. `few`: up to the cross-over only. `door` is imported when the kernel is chosen."""
+    def __init__(
+        self,
+        rows: list[Kernel],
+        p: PackedWeight,
+        activations: QuantizationArgs | None = None,
+        input_scale: torch.Tensor | None = None,
+    ):
+        self.rows, self.p, self.activations, self.input_scale = rows, p, activations, input_scale
+        self.order = p.tensors.get("order")
+        self.calls = [row.make(p, activations, input_scale) for row in rows]
 
-    name: str
-    device: str
-    layouts: tuple[str, ...]
-    reads: str  # the formats, in words
-    takes: Callable[[QuantizationArgs], bool]
-    dtypes: tuple[torch.dtype, ...]
-    door: str
-    needs: str | None = None
-    few: bool = False
-
-    def available(self) -> bool:
-        """Whether what it needs is installed (numba's absence is said once, with a warning)."""
-        return has_jit() if self.needs == "numba" else self.needs is None or find_spec(self.needs) is not None
-
-
-ROWS = ("row", "compressed-tensors")
-CPU, GPU = "qcourse.gemm.cpu", "qcourse.gemm.triton_weight_only"
-TABLE: tuple[Kernel, ...] = (
-    Kernel("int_dot", "cpu", ROWS, "int4, G % 16 == 0", groups_of(16, 4), FLOATS, f"{CPU}:int_dot", "numba", few=True),
-    Kernel("int_dot", "cpu", ROWS, "int8, G % 128 == 0", groups_of(128, 8), FLOATS, f"{CPU}:int_dot", "numba", few=True),
-    Kernel("blocked", "cpu", ROWS, "int4, G % 16 == 0", groups_of(16, 4), FLOATS, f"{CPU}:blocked", "numba"),
-    Kernel("blocked", "cpu", ROWS, "int8, G % 128 == 0", groups_of(128, 8), FLOATS, f"{CPU}:blocked", "numba"),
-    Kernel(
-        "w4a16_matmul", "cuda", ROWS, "int4, G 16…64, 128·n", gpu_groups(4, 128), HALVES, f"{GPU}:w4a16_matmul", "triton"
-    ),
-    Kernel("w8a16_matmul", "cuda", ROWS, "int8, G 16, 32, 64·n", gpu_groups(8, 64), HALVES, f"{GPU}:w8a16_matmul", "triton"),
-    Kernel("reference", "any", ROWS, "everything (slowly)", lambda a: True, FLOATS, "qcourse.gemm.reference:reference"),
-)
-
-
-def few_tokens(num_bits: int, dtype: torch.dtype) -> int:
-    """The largest M for which the kernel for few tokens is the faster one."""
-    return crossover()[f"int{num_bits} {'fp32' if dtype == torch.float32 else '16-bit'}"]
-
-
-class Choice:
-    """The rows that serve one weight, in order of preference; `choice(x, p, bias)` takes the first that fits x."""
-
-    def __init__(self, rows: list[Kernel]):
-        self.rows = rows
-        self.calls = [getattr(import_module(k.door.split(":")[0]), k.door.split(":")[1]) for k in rows]
-
-    def kernel(self, M: int, p: PackedWeight, dtype: torch.dtype) -> int:
+    def kernel(self, M: int, dtype: torch.dtype) -> int:
         """The index of the row for M tokens of `dtype`. Raises TypeError for a dtype that no row takes."""
         for i, row in enumerate(self.rows):
-            if dtype in row.dtypes and (not row.few or few_tokens(p.args.num_bits, dtype) >= M):
+            if dtype in row.dtypes and (row.few is None or row.most(dtype) >= M):
                 return i
         legal = dict.fromkeys(str(d) for row in self.rows for d in row.dtypes)
         raise TypeError(f"x is {dtype}: the kernels here take {', '.join(legal)}")
 
-    def __call__(self, x: torch.Tensor, p: PackedWeight, bias: torch.Tensor | None = None) -> torch.Tensor:
-        """y = x @ Ŵ.T + bias. Where a gradient is wanted the reference does it: the kernels have no backward."""
-        if x.requires_grad and torch.is_grad_enabled():
-            return reference(x, p, bias)
-        return self.calls[self.kernel(x.shape[:-1].numel(), p, x.dtype)](x, p, bias)
+    def __call__(self, x: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+        """x (..., K) → (..., N). Where a gradient is wanted the reference does it: the kernels have no backward."""
+        if x.requires_grad and torch.is_grad_enabled() and self.activations is None:
+            return reference(x, self.p, bias)
+        call = self.calls[self.kernel(x.shape[:-1].numel(), x.dtype)]
+        if self.order is not None and self.rows[0].layouts:  # the reference undoes act_order by itself
+            x = x.index_select(-1, self.order)
+        return call(x, bias)
 
     def __reduce__(self):
-        """Pickled and copied as places in the table: a kernel is code, not data."""
-        return of_rows, ([TABLE.index(k) for k in self.rows],)
+        """Pickled and copied as a weight and places in the table: a kernel is code, not data."""
+        return of_rows, ([TABLE.index(k) for k in self.rows], self.p, self.activations, self.input_scale)
 
     def describe(self) -> str:
         """The rows as text, in order of preference."""
         return describe(self.rows)
 
 
-def of_rows(indices: list[int]) -> Choice:
-    """The Choice of some rows of the table."""
-    return Choice([TABLE[i] for i in indices])
+def of_rows(indices: list[int], p: PackedWeight, activations, input_scale) -> Product:
+    """The Product of some rows of the table."""
+    return Product([TABLE[i] for i in indices], p, activations, input_scale)
 
 
-def choose(p: PackedWeight, device: str | torch.device | None = None) -> Choice:
-    """The kernels that multiply by p on `device` (default: where p lies).
+def here(device: str | torch.device, args: QuantizationArgs, activations: QuantizationArgs | None) -> list[Kernel]:
+    """The rows that take these formats on `device`, in whatever layout; the reference, which always does, is the last."""
+    kind = torch.device(device).type
+    return [k for k in TABLE if k.device in (kind, "any") and k.takes(args, activations)]
 
-    Raises KernelMismatch when none reads p's layout there, naming those that exist and the legal repack.
+
+def home(args: QuantizationArgs, activations: QuantizationArgs | None, shape, device: str | torch.device, layout: str) -> str:
+    """The layout in which a weight is kept: the one that its fastest kernel reads, else rows, else the file's own."""
+    wanted = [name for k in here(device, args, activations) if k.available() for name in k.layouts[:1]]
+    for name in (*wanted, "row", layout):
+        try:
+            LAYOUTS[name].slots(args, *shape)
+            return name
+        except ValueError:
+            continue
+    return layout
+
+
+def choose(
+    p: PackedWeight,
+    activations: QuantizationArgs | None = None,
+    input_scale: torch.Tensor | None = None,
+    device: str | torch.device | None = None,
+) -> Product:
+    """The Product of p on `device` (default: where p lies), with activations in 16 bits (None) or quantized as said.
+
+    Raises KernelMismatch when a kernel for this format exists and does not read p's layout, naming the legal repack;
+    ValueError for a static scale that is missing, surplus, or not a positive number.
     """
     device = torch.device(device or p.data.device).type
-    here = [k for k in TABLE if k.device in (device, "any")]
-    rows = [k for k in here if p.layout in k.layouts and k.takes(p.args)]
-    if not rows:
-        readable = sorted({layout for k in here for layout in k.layouts if k.takes(p.args)}, key=len)
-        there = ", ".join(dict.fromkeys(f"{k.name} ({k.reads})" for k in here))
+    static = activations is not None and not activations.dynamic
+    if static != (input_scale is not None):
+        raise ValueError("static activations need their input_scale" if static else "input_scale belongs to static activations")
+    input_scale = check_input_scale(input_scale) if static else None
+    rows = here(device, p.args, activations)
+    fast = [k for k in rows if k.layouts]
+    if fast and not any(p.layout in k.layouts for k in fast):
+        there = ", ".join(dict.fromkeys(f"{k.name} ({k.reads})" for k in fast))
+        readable = fast[0].layouts[0]
         raise KernelMismatch(
-            f"no kernel on {device} reads layout {p.layout!r} ({p.args.num_bits} bits, group_size={p.args.group_size}). "
-            f"There are: {there}; they read {' or '.join(readable)}. Repack it once, at loading: repack(p, {readable[0]!r})"
+            f"no kernel on {device} reads layout {p.layout!r} ({p.args.grid}, {p.args.granularity}). There are: {there}; they "
+            f"read {readable!r}. Repack it once, at loading: repack(p, {readable!r})"
         )
-    return Choice([k for k in rows if k.available()])
+    served = [k for k in rows if k.available() and (not k.layouts or p.layout in k.layouts)]
+    if not served[0].layouts:
+        mention(p.args, activations, device)
+    return Product(served, p, activations, input_scale)
 
 
-def repack(p: PackedWeight, layout: str) -> PackedWeight:
-    """The same codes and scales in another layout: a permutation, exact. Raises what `pack` raises."""
-    return p if p.layout == layout else pack(unpack(p), layout)
-
-
-W8A8 = (  # 8 bits on both sides takes codes, not a PackedWeight: gemm.w8a8 decides, and says so here
-    ("int8_dots", "cpu", "int8 × int8", "M ≤ {w8a8}"),
-    ("torch._int_mm", "any", "int8 × int8", "above that; on cuda any"),
-    ("torch._scaled_mm", "cuda", "E4M3 × E4M3", "any, capability ≥ 8.9"),
-    ("widen to fp32", "any", "E4M3 × E4M3", "any (slowly)"),
-)
-
-
-def describe(rows: list[Kernel] | tuple[Kernel, ...] = TABLE) -> str:
-    """The table as text: layout × device × tokens → kernel."""
-    lines = [f"{'kernel':17s}{'device':8s}{'layouts':24s}{'reads':22s}tokens M"]
-    for k in rows:
-        width = "int4" if "int4" in k.reads else "int8"
-        first, second = crossover()[f"{width} fp32"], crossover()[f"{width} 16-bit"]
-        many = any(other.few and other.reads == k.reads and other.device == k.device for other in rows)
-        tokens = f"M ≤ {first} (fp32 x), ≤ {second} (16-bit x)" if k.few else "above that" if many else "any"
-        lines.append(f"{k.name:17s}{k.device:8s}{', '.join(k.layouts):24s}{k.reads:22s}{tokens}")
-    if rows is TABLE:
-        lines += [
-            f"{name:17s}{device:8s}{'codes':24s}{reads:22s}{tokens}".format(**crossover())
-            for name, device, reads, tokens in W8A8
-        ]
-    return "\n".join(lines)
+def mention(args: QuantizationArgs, activations: QuantizationArgs | None, device: str) -> None:
+    """Say once a format that nothing but the reference multiplies it: right, and slow."""
+    what = f"{args.grid}, {args.granularity}" + ("" if activations is None else f" with {activations.grid} activations")
+    if what not in SAID:
+        SAID.add(what)
+        logging.getLogger("qcourse").warning("%s on %s: no fast kernel, the reference multiplies (slowly)", what, device)

@@ -5,7 +5,8 @@
     blocked   M large   each thread unpacks 128 rows into its own cache and hands them to BLAS: the whole Ŵ never exists
                         in memory, the matrix units do the work, and unpacking is a small part of it.
 
-Where one overtakes the other is measured (`gemm.choose`). Both take what `operand.takes` says.
+Where one overtakes the other is measured (`gemm.choose`). Both take what `operand.takes` says, as an `Operand` made once
+(or a PackedWeight, for one call).
 """
 
 from functools import lru_cache
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 
 from qcourse.gemm import cpu_loops as loops
-from qcourse.gemm.operand import arrays, bits, block_size, check
+from qcourse.gemm.operand import Operand, bits, check
 from qcourse.gemm.threads import rows_in_threads
 from qcourse.packing.packed import PackedWeight
 from qcourse.shapes import Float, Integer, Tensor
@@ -38,26 +39,29 @@ def halves(x: Float[Tensor, "M K"], block: int):
     return x.unflatten(-1, (-1, 2)).permute(2, 0, 1).contiguous().numpy(), x.unflatten(-1, (-1, block)).sum(-1).numpy()
 
 
-def finish(y: Float[Tensor, "M N"], x: Tensor, bias: Tensor | None) -> Float[Tensor, "*lead N"]:
-    """y in x's shape and dtype, plus the bias."""
+def finish(y: Float[Tensor, "M N"], x: Tensor, o: Operand, bias: Tensor | None) -> Float[Tensor, "*lead N"]:
+    """y in x's shape and dtype, minus what zero points in weight units take away, plus the bias."""
+    if o.minus is not None:
+        sums = x.reshape(len(y), o.minus.shape[1], -1).float().sum(-1)  # Σ x over each group
+        y = y.float().addmm_(sums, o.minus.T, alpha=-1)
     y = y.view(*x.shape[:-1], y.shape[1]).to(x.dtype)
     return y if bias is None else y + bias
 
 
-def int_dot(x: Float[Tensor, "*lead K"], p: PackedWeight, bias: Tensor | None = None) -> Float[Tensor, "*lead N"]:
+def int_dot(x: Float[Tensor, "*lead K"], p: Operand | PackedWeight, bias: Tensor | None = None) -> Float[Tensor, "*lead N"]:
     """y = x @ Ŵ.T + bias in integers, for few tokens.
 
     Error against exact arithmetic: Σ_blocks s · Σ|q - z| · max|x|/65534, plus fp32 rounding: less than rounding x to bf16
     costs, unless one value of a block is some 200 times louder than the others. |x| up to 1e30; a token that holds NaN or
-    inf gives NaN. Raises what `check` raises. Notebook 08 §3.
+    inf gives NaN. Raises what `Operand.of` and `check` raise. Notebook 08 §3.
     """
-    check(x, p, bias)
-    (N, K), four = p.shape, p.args.num_bits == 4
+    o = Operand.of(p)
+    check(x, o, bias)
+    (N, K), four, block = o.p.shape, o.num_bits == 4, o.block
     flat = x.reshape(-1, K)
     y = torch.empty(len(flat), N, dtype=torch.bfloat16 if x.dtype == torch.bfloat16 else torch.float32)
     if len(flat) and N:
-        block, out = block_size(p.args.group_size or 128), bits(y)
-        w, scale, zero = arrays(p, block)
+        w, scale, zero, out = o.w, o.scale, o.zero, bits(y)
         if not four:
             loop, rest = loops.int8_dots, (*split(flat, w.shape[1], 1, block), out)
         elif block == 128 and len(flat) <= REUSE:
@@ -67,7 +71,7 @@ def int_dot(x: Float[Tensor, "*lead K"], p: PackedWeight, bias: Tensor | None = 
         else:
             loop, w, rest = loops.float4_dots, w.reshape(N, -1), (*halves(flat, block), out)
         rows_in_threads(lambda a, b: loop(w, scale, zero, *rest, a, b), N, len(flat) * N * K)
-    return finish(y, x, bias)
+    return finish(y, x, o, bias)
 
 
 @lru_cache(1)
@@ -82,10 +86,10 @@ def multiplies_bf16() -> bool:
 class Decoder:
     """Rows of Ŵ on demand, in `dtype` and in the order in which codes come out; `order(x)` brings x into the same order."""
 
-    def __init__(self, p: PackedWeight, dtype: torch.dtype):
-        self.four, self.dtype, self.K = p.args.num_bits == 4, dtype, p.shape[1]
-        self.block = block_size(p.args.group_size or 128)
-        self.weight = arrays(p, self.block)
+    def __init__(self, p: Operand | PackedWeight, dtype: torch.dtype):
+        o = Operand.of(p)
+        self.four, self.dtype, self.K, self.block = o.num_bits == 4, dtype, o.p.shape[1], o.block
+        self.weight = (o.w, o.scale, o.zero)
         self.decode = decode4(self.block // 2) if self.four else loops.decode8
         self.width = self.weight[0].shape[1] * self.block  # K, rounded up to whole blocks
 
@@ -104,15 +108,16 @@ class Decoder:
         return x.unflatten(-1, (-1, self.block // 2, 2)).transpose(-1, -2).flatten(1) if self.four else x
 
 
-def blocked(x: Float[Tensor, "*lead K"], p: PackedWeight, bias: Tensor | None = None) -> Float[Tensor, "*lead N"]:
+def blocked(x: Float[Tensor, "*lead K"], p: Operand | PackedWeight, bias: Tensor | None = None) -> Float[Tensor, "*lead N"]:
     """y = x @ Ŵ.T + bias, for many tokens: unpack ROWS rows at a time, multiply them by BLAS.
 
     bf16 x: Ŵ is rounded to bf16, as in `reference` (on a processor that multiplies bf16; else, and for fp16, in fp32 with
-    only y rounded). Another order of summation. Raises what `check` raises.
+    only y rounded). Another order of summation. Raises what `Operand.of` and `check` raise.
     """
-    check(x, p, bias)
-    N, K = p.shape
-    decoder = Decoder(p, torch.bfloat16 if x.dtype == torch.bfloat16 and multiplies_bf16() else torch.float32)
+    o = Operand.of(p)
+    check(x, o, bias)
+    N, K = o.p.shape
+    decoder = Decoder(o, torch.bfloat16 if x.dtype == torch.bfloat16 and multiplies_bf16() else torch.float32)
     flat = decoder.order(x.reshape(-1, K))
     y = torch.empty(len(flat), N, dtype=decoder.dtype)
 
@@ -125,7 +130,7 @@ def blocked(x: Float[Tensor, "*lead K"], p: PackedWeight, bias: Tensor | None = 
 
     if len(flat):
         rows_in_threads(work, N, N * K)
-    return finish(y, x, bias)
+    return finish(y, x, o, bias)
 
 
 def check_codes8(x: Tensor, w: Tensor) -> None:

@@ -1,15 +1,17 @@
-"""A packed weight as the CPU kernels want it: checked once, then seen through NumPy without copying."""
+"""A packed weight as the CPU kernels want it: checked once, at loading, then seen through NumPy without copying."""
+
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from qcourse.gemm.mismatch import KernelMismatch
-from qcourse.numerics.grids import IntGrid
-from qcourse.numerics.schemes import QuantizationArgs
-from qcourse.packing.packed import PackedWeight
-from qcourse.shapes import Tensor
+from qcourse.numerics.grids import Grid, IntGrid
+from qcourse.numerics.schemes import QuantizationArgs, is_float
+from qcourse.packing.packed import PackedWeight, layout_of
+from qcourse.shapes import Float, Tensor
 
-LAYOUTS = ("row", "compressed-tensors")  # the same bytes: a word's first code lies lowest, and so does its first byte
+ROWS = ("row", "words")
 ZERO = {bits: np.array([[1 << (bits - 1)]], np.uint8) for bits in (4, 8)}  # of a symmetric format
 
 
@@ -20,42 +22,67 @@ def block_size(group: int) -> int | None:
 
 def takes(args: QuantizationArgs) -> bool:
     """Whether these kernels know the format: 4-bit integers with one scale a row or G a multiple of 16, or 8-bit ones
-    with one scale a row or G a multiple of 128."""
-    if not isinstance(args.grid, IntGrid) or args.num_bits not in (4, 8):
+    with one scale a row or G a multiple of 128; scales in plain floats."""
+    if not isinstance(args.grid, IntGrid) or args.num_bits not in (4, 8) or not is_float(args.scale):
+        return False
+    if args.granularity.rows not in (1, None) or not (args.zero is None or is_float(args.zero) or args.zero == args.grid):
         return False
     return args.group_size is None or args.group_size % (16 if args.num_bits == 4 else 128) == 0
 
 
-def check(x: Tensor, p: PackedWeight, bias: Tensor | None = None) -> None:
-    """Raise KernelMismatch for a weight or device that these kernels do not read, ValueError/TypeError for all else."""
-    if x.device.type != "cpu" or p.data.device.type != "cpu":
+@dataclass(frozen=True)
+class Operand:
+    """w (N, blocks, bytes), scale and zero point of each block (N, blocks) as NumPy sees them; `p` keeps them alive.
+
+    minus (N, groups) fp32: zero points in weight units (w = s·q - m), which a matmul of block sums subtracts; or None.
+    """
+
+    p: PackedWeight
+    block: int
+    w: np.ndarray
+    scale: np.ndarray
+    zero: np.ndarray
+    minus: Float[Tensor, "N groups"] | None = None
+
+    @property
+    def num_bits(self) -> int:
+        """4 or 8."""
+        return self.p.args.num_bits
+
+    @classmethod
+    def of(cls, p: "PackedWeight | Operand") -> "Operand":
+        """Raise KernelMismatch for a weight or device that these kernels do not read, ValueError for tensors that do not
+        fit each other."""
+        if isinstance(p, Operand):
+            return p
+        if p.data.device.type != "cpu":
+            raise KernelMismatch(f"CPU kernel, but the weight is on {p.data.device}: load the model with device='cpu'")
+        if p.layout not in ROWS or not takes(p.args):
+            raise KernelMismatch(f"layout {p.layout!r}, {p.args.grid}, {p.args.granularity}: the CPU kernels do not read it")
+        layout_of(p.layout).check(p.tensors, p.args.with_(scale=p.scale.dtype), *p.shape)
+        block, minus = block_size(p.args.group_size or 128), None
+        w, scale, zero = arrays(p, block)
+        if p.zero_point is not None and not isinstance(p.args.zero, Grid):
+            zero, minus = np.broadcast_to(np.zeros((1, 1), np.uint8), zero.shape), p.zero_point.float()
+        return cls(p, block, w, scale, zero, minus)
+
+
+def check(x: Tensor, o: Operand, bias: Tensor | None = None) -> None:
+    """Raise KernelMismatch for x on another device, ValueError/TypeError for another K or dtype, or a bias that does not fit."""
+    if x.device.type != "cpu":
         raise KernelMismatch(
-            f"CPU kernel, but x is on {x.device} and the weight on {p.data.device}: load the model with the device "
-            "it will run on (load_model(..., device=...)), so that its kernel is chosen there"
+            f"CPU kernel, but x is on {x.device}: load the model with the device it will run on "
+            "(load_model(..., device=...)), so that its kernel is chosen there"
         )
-    if p.layout not in LAYOUTS or not takes(p.args):
-        raise KernelMismatch(f"layout {p.layout!r}, {p.args.grid}, G={p.args.group_size}: the CPU kernels do not read it")
     if x.dtype not in (torch.float32, torch.bfloat16, torch.float16):
         raise TypeError(f"x is {x.dtype}: a floating dtype expected (float32, bfloat16 or float16)")
     if x.requires_grad and torch.is_grad_enabled():
-        raise ValueError("x requires a gradient, and this kernel has no backward: call the Choice of `choose(p)` instead")
-    if x.dim() == 0 or x.shape[-1] != p.shape[1]:
-        raise ValueError(f"x has K={x.shape[-1] if x.dim() else 'nothing'}, the weight (N, K) = {p.shape}")
-    if bias is not None and (bias.shape != p.shape[:1] or bias.dtype != x.dtype):
-        raise ValueError(f"bias {tuple(bias.shape)} {bias.dtype}: ({p.shape[0]},) {x.dtype} expected")
-    check_weight(p)
-
-
-def check_weight(p: PackedWeight) -> None:
-    """Raise ValueError when the tensors of p are not of the size that its `shape` and `args` say."""
-    (N, K), num_bits = p.shape, p.args.num_bits
-    units, size = (-(-K * num_bits // 8), 1) if p.layout == "row" else (-(-K * num_bits // 32), 4)
-    if p.data.shape != (N, units) or p.data.element_size() != size:
-        raise ValueError(f"data {tuple(p.data.shape)} {p.data.dtype} does not hold (N, K) = {p.shape} at {num_bits} bits")
-    groups = K // p.args.group_size if p.args.group_size else 1
-    for name, t in (("scale", p.scale), ("zero_point", p.zero_point)):
-        if t is not None and t.shape not in ((N, groups), (1, 1)):
-            raise ValueError(f"{name} {tuple(t.shape)}: ({N}, {groups}) expected")
+        raise ValueError("x requires a gradient, and this kernel has no backward: call the Product of `choose(p)` instead")
+    N, K = o.p.shape
+    if x.dim() == 0 or x.shape[-1] != K:
+        raise ValueError(f"x has K={x.shape[-1] if x.dim() else 'nothing'}, the weight (N, K) = {o.p.shape}")
+    if bias is not None and (bias.shape != (N,) or bias.dtype != x.dtype):
+        raise ValueError(f"bias {tuple(bias.shape)} {bias.dtype}: ({N},) {x.dtype} expected")
 
 
 def arrays(p: PackedWeight, block: int):
@@ -69,12 +96,12 @@ def arrays(p: PackedWeight, block: int):
     if w.shape[1] != blocks * size:
         w = np.pad(w, ((0, 0), (0, max(0, blocks * size - w.shape[1]))))[:, : blocks * size]
     scale = bits(p.scale if p.scale.dtype == torch.bfloat16 else p.scale.float())
-    zero = ZERO[num_bits] if p.zero_point is None else p.zero_point.contiguous().numpy()
+    zero = ZERO[num_bits] if p.zero_point is None else bits(p.zero_point)
     return w.reshape(N, blocks, size), each_block(scale, N, blocks), each_block(zero, N, blocks)
 
 
 def bits(t: Tensor) -> np.ndarray:
-    """An fp32 tensor as NumPy sees it; bf16, which NumPy has not, as its bits (uint16)."""
+    """A tensor as NumPy sees it; bf16, which NumPy has not, as its bits (uint16)."""
     t = t.detach().contiguous()
     return (t.view(torch.uint16) if t.dtype == torch.bfloat16 else t).numpy()
 

@@ -173,18 +173,15 @@ def units_of(p: PackedWeight, name: str) -> Integer[Tensor, "N U"]:
     """
     K, num_bits = p.shape[1], p.args.num_bits
     P = 16 // num_bits
-    if p.layout not in ("row", "compressed-tensors"):
-        raise KernelMismatch(
-            f"layout {p.layout!r}: the Triton kernels read rows, 'row' or 'compressed-tensors'; repack with "
-            "pack(unpack(p), 'compressed-tensors')"
-        )
+    if p.layout not in ("row", "words"):
+        raise KernelMismatch(f"layout {p.layout!r}: the Triton kernels read 'row' or 'words'; use repack(p, 'words')")
     if format_of(p.args) != name:
         raise KernelMismatch(f"the weight is {format_of(p.args)}: this kernel unpacks {name} codes")
     G, step = p.args.group_size or 128, TILES["decode"].BK // 2 * P
     if G % 16 or G % step and step % G:
         raise KernelMismatch(f"group_size={G}: 16, 32, 64 or a multiple of {step} expected, so that groups and steps nest")
     if p.layout == "row" and K % P:
-        raise KernelMismatch(f"K={K}: rows of {num_bits}-bit codes end within 16 bits: pack as 'compressed-tensors'")
+        raise KernelMismatch(f"K={K}: rows of {num_bits}-bit codes end within 16 bits: pack as 'words'")
     return p.data.contiguous().view(torch.int16)
 
 

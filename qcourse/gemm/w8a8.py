@@ -8,25 +8,20 @@ A scale can leave the sum only if it does not depend on k: one a token for x, on
 
 import torch
 
+from qcourse.gemm.activations import quantize_input
 from qcourse.gemm.cpu import check_codes8, int8_dots
-from qcourse.gemm.crossover import crossover
-from qcourse.gemm.jit import has_jit
+from qcourse.gemm.mismatch import KernelMismatch
+from qcourse.numerics.grids import E4M3, IntGrid
+from qcourse.numerics.schemes import QuantizationArgs
+from qcourse.packing.packed import PackedWeight
 from qcourse.shapes import Float, Integer, Tensor, UInt8
 
 
-def int8_matmul(x: Integer[Tensor, "M K"], w: Integer[Tensor, "N K"]) -> Integer[Tensor, "M N"]:
-    """x @ w.T of int8 codes, accumulated in int32, exactly.
-
-    Raises TypeError unless both are int8, ValueError for different K or a K at which int32 could overflow.
-    On the CPU, few tokens take our own loop (`torch._int_mm` first reorders all of w there); else `torch._int_mm`, which
-    on CUDA wants M > 16, so few tokens are padded.
-    """
+def torch_int8_matmul(x: Integer[Tensor, "M K"], w: Integer[Tensor, "N K"]) -> Integer[Tensor, "M N"]:
+    """x @ w.T of int8 codes in int32 by `torch._int_mm`, which on CUDA wants M > 16: few tokens are padded there."""
     check_codes8(x, w)
-    M = len(x)
-    if not x.is_cuda and 0 < M <= crossover()["w8a8"] and has_jit():
-        return int8_dots(x, w)
-    padded = torch.nn.functional.pad(x, (0, 0, 0, max(0, 17 - M))) if x.is_cuda else x
-    return torch._int_mm(padded.contiguous(), w.T)[:M]
+    padded = torch.nn.functional.pad(x, (0, 0, 0, max(0, 17 - len(x)))) if x.is_cuda else x
+    return torch._int_mm(padded.contiguous(), w.T)[: len(x)]
 
 
 def has_scaled_mm(device: torch.device) -> bool:
@@ -48,3 +43,66 @@ def fp8_matmul(
         return torch._scaled_mm(a, b, rows, columns, out_dtype=torch.bfloat16)
     a, b = (codes.view(torch.float8_e4m3fn).float() for codes in (x, w))
     return (a @ b.T) * x_scale * w_scale.T
+
+
+def whole_rows(args: QuantizationArgs | None) -> bool:
+    """One scale a row (a channel, a token) or one for all, in plain floats and without zero points."""
+    return args is not None and args.group_size is None and args.granularity.rows in (1, None) and args.symmetric
+
+
+def takes_int8(weights: QuantizationArgs, activations: QuantizationArgs | None) -> bool:
+    """int8 × int8, scales outside of the sum."""
+    both = (weights, activations)
+    return all(whole_rows(a) and isinstance(a.grid, IntGrid) and a.num_bits == 8 for a in both)
+
+
+def takes_fp8(weights: QuantizationArgs, activations: QuantizationArgs | None) -> bool:
+    """E4M3 × E4M3, scales outside of the sum."""
+    return all(whole_rows(a) and a.grid == E4M3 for a in (weights, activations))
+
+
+class W8A8:
+    """A product with quantized activations: y = (x_q @ w_q.T) · s_x · s_w + bias, in x's dtype. Made once, by `choose`."""
+
+    def __init__(self, p: PackedWeight, activations: QuantizationArgs, input_scale: Tensor | None = None):
+        if p.layout != "plain" or p.zero_point is not None:
+            raise KernelMismatch(f"layout {p.layout!r}: products of codes read 'plain' codes without zero points")
+        self.codes, self.scale = p.data, p.scale.float()
+        self.activations, self.input_scale = activations, input_scale
+
+    def __call__(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """x (..., K) → (..., N)."""
+        flat = x.reshape(-1, x.shape[-1])
+        if not len(flat):  # no tokens: nothing to find a scale of
+            return x.new_empty(*x.shape[:-1], len(self.codes))
+        codes, scale = quantize_input(flat, self.activations, self.input_scale)
+        y = self.multiply(codes, scale).to(x.dtype).view(*x.shape[:-1], -1)
+        return y if bias is None else y + bias
+
+    def multiply(self, codes: Tensor, scale: Tensor) -> Tensor:
+        """Codes of x and their scale (M or 1, 1) → y (M, N)."""
+        raise NotImplementedError
+
+
+class Int8Dots(W8A8):
+    """Few tokens on the CPU: our own loop (`torch._int_mm` first reorders all of w there)."""
+
+    def multiply(self, codes: Tensor, scale: Tensor) -> Tensor:
+        """Exact in int32, then the two scales."""
+        return int8_dots(codes, self.codes).float() * scale * self.scale.T
+
+
+class IntMM(W8A8):
+    """Many tokens, and CUDA: `torch._int_mm`."""
+
+    def multiply(self, codes: Tensor, scale: Tensor) -> Tensor:
+        """Exact in int32, then the two scales."""
+        return torch_int8_matmul(codes, self.codes).float() * scale * self.scale.T
+
+
+class ScaledMM(W8A8):
+    """E4M3 on both sides: tensor cores where there are any, else widened to fp32."""
+
+    def multiply(self, codes: Tensor, scale: Tensor) -> Tensor:
+        """`fp8_matmul`."""
+        return fp8_matmul(codes, self.codes, scale, self.scale)

@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
-from qcourse.layers.formats.unquantized import UnquantizedLinearMethod
 from qcourse.layers.method import QuantizationConfig
+from qcourse.layers.unquantized import UnquantizedLinearMethod
 
 
 class Linear(nn.Module):
@@ -23,12 +23,16 @@ class Linear(nn.Module):
         super().__init__()
         self.input_size, self.output_size, self.prefix = input_size, output_size, prefix
         self.quant_method = quant_config.get_quant_method(self, prefix) if quant_config else UnquantizedLinearMethod()
-        self.quant_method.create_weights(self, output_size, input_size, dtype)
+        self.quant_method.create_weights(self, input_size, [output_size], input_size, output_size, dtype)
         self.bias = nn.Parameter(torch.zeros(output_size, dtype=dtype)) if bias else None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x (..., K) → (..., N); the whole of invariant 5 is in this line."""
         return self.quant_method.apply(self, x, None if self.bias is None else self.bias.to(x.dtype))
+
+    def dequantized(self) -> torch.Tensor:
+        """Ŵ (N, K) in fp32: what this layer multiplies by."""
+        return self.quant_method.dequantized(self)
 
     def extra_repr(self) -> str:
         """Shown by `print(model)`: shape and the method's name."""
@@ -41,21 +45,27 @@ def quantize_layers(model: nn.Module, quant_config: QuantizationConfig) -> nn.Mo
     For models whose weights were transformed in memory (SmoothQuant, AWQ); `load_model` does the same from a file.
     Raises ValueError, before anything is changed, for a layer that is already quantized or does not fit the format.
     """
-    layers = [m for m in model.modules() if isinstance(m, Linear)]
-    done = [m.prefix for m in layers if not isinstance(m.quant_method, UnquantizedLinearMethod)]
+    layers = model.linears()
+    done = [name for name, m in layers.items() if not isinstance(m.quant_method, UnquantizedLinearMethod)]
     if done:
         raise ValueError(f"{done[0]} is already quantized; load the model again without quantization")
-    methods = [quant_config.get_quant_method(m, m.prefix) for m in layers]
+    methods = {name: quant_config.get_quant_method(m, name) for name, m in layers.items()}
+    quant_config.refuse_unmatched(list(layers))
     with torch.device("meta"):  # a rehearsal without memory: whoever does not fit says so now
-        for layer, method in zip(layers, methods, strict=True):
+        for name, layer in layers.items():
             probe = nn.Module()
-            probe.prefix = layer.prefix
-            method.create_weights(probe, layer.output_size, layer.input_size, torch.bfloat16)
-    for layer, method in zip(layers, methods, strict=True):
+            probe.prefix = name
+            create(methods[name], probe, layer, torch.bfloat16)
+    for name, layer in layers.items():
         weight = layer.weight.data
-        method.create_weights(layer, layer.output_size, layer.input_size, weight.dtype)
+        create(methods[name], layer, layer, weight.dtype)
         layer.weight.data = weight
         layer.weight.requires_grad_(False)
-        layer.quant_method = method
-        method.process_weights_after_loading(layer)
+        layer.quant_method = methods[name]
+        methods[name].process_weights_after_loading(layer)
     return model
+
+
+def create(method, target: nn.Module, layer: Linear, dtype: torch.dtype) -> None:
+    """`method.create_weights` on `target`, for the sizes of `layer`."""
+    method.create_weights(target, layer.input_size, [layer.output_size], layer.input_size, layer.output_size, dtype)

@@ -2,8 +2,8 @@
 
 The model owns a `Linear` and calls `quant_method.apply(layer, x)`. Everything else (which tensors exist,
 how they are packed, which kernel runs) is the method's business, so a new format never touches the model.
-Modelled on `QuantizeMethodBase` / `LinearMethodBase` / `QuantizationConfig` of vLLM 0.32
-(`model_executor/layers/quantization/base_config.py`, `layers/linear.py`); sharding arguments are left out.
+Signatures of `QuantizeMethodBase` / `LinearMethodBase` / `QuantizationConfig` of vLLM 0.32
+(`model_executor/layers/quantization/base_config.py`, `layers/linear.py`).
 """
 
 from abc import ABC, abstractmethod
@@ -16,8 +16,18 @@ class LinearMethodBase(ABC):
     """How one format stores a weight and multiplies by it. Life of a layer: create → load → process → apply."""
 
     @abstractmethod
-    def create_weights(self, layer: nn.Module, output_size: int, input_size: int, dtype: torch.dtype) -> None:
-        """Register on `layer` the tensors that the checkpoint will fill: W (N, K) = (output_size, input_size)."""
+    def create_weights(
+        self,
+        layer: nn.Module,
+        input_size_per_partition: int,
+        output_partition_sizes: list[int],
+        input_size: int,
+        output_size: int,
+        params_dtype: torch.dtype,
+        **extra_weight_attrs,
+    ) -> None:
+        """Register on `layer` the tensors that the checkpoint will fill, for this partition of W (output_size, input_size):
+        K = input_size_per_partition, N = the sum of output_partition_sizes (several where q, k, v are one layer)."""
 
     def process_weights_after_loading(self, layer: nn.Module) -> None:  # noqa: B027
         """Once, after loading: quantize or repack into what the kernel reads. The kernel is chosen here."""
@@ -26,12 +36,13 @@ class LinearMethodBase(ABC):
     def apply(self, layer: nn.Module, x: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
         """y = x @ W.T + bias, for x (..., K) → y (..., N) in x's dtype."""
 
+    @abstractmethod
+    def dequantized(self, layer: nn.Module) -> torch.Tensor:
+        """Ŵ (N, K) in fp32: what the layer multiplies by."""
+
 
 class QuantizationConfig(ABC):
     """A format's settings, parsed from a checkpoint's `quantization_config`; hands each layer its method."""
-
-    name: str
-    ignore: tuple[str, ...] = ("lm_head",)
 
     @classmethod
     @abstractmethod
@@ -41,7 +52,3 @@ class QuantizationConfig(ABC):
     @abstractmethod
     def get_quant_method(self, layer: nn.Module, prefix: str) -> LinearMethodBase:
         """The method for the layer called `prefix` (e.g. "model.layers.0.mlp.down_proj")."""
-
-    def is_ignored(self, prefix: str) -> bool:
-        """True for layers that stay in 16 bits: the last component or the whole prefix is in `ignore`."""
-        return prefix in self.ignore or prefix.rsplit(".", 1)[-1] in self.ignore

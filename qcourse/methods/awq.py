@@ -11,7 +11,7 @@ Source: Lin et al. 2023 (arXiv:2306.00978) and mit-han-lab/llm-awq (`auto_scale`
 import torch
 
 from qcourse.methods.calibration import InputStats
-from qcourse.methods.folding import apply_fold, folds, widen
+from qcourse.methods.folding import apply_fold, widen
 from qcourse.numerics.quantize import fake_quantize
 from qcourse.numerics.schemes import QuantizationArgs
 from qcourse.shapes import Float, Tensor
@@ -70,15 +70,15 @@ def awq(model, stats: dict[str, InputStats], args: QuantizationArgs, clip: bool 
     """
     widen(model)
     factors = {}
-    for fold in folds(model):
+    for fold in model.folds():
         readers = [r.weight.data for r in fold.readers]
         factors[fold.name] = search_scales(stats[fold.name], readers, args)
         apply_fold(fold, factors[fold.name])
     if clip:
-        for name, module in ((m.prefix, m) for m in model.modules() if hasattr(m, "quant_method")):
+        for name, module in model.linears().items():
             if name.endswith(("q_proj", "k_proj", "lm_head")):
                 continue
-            shared = next((f.name for f in folds(model) if module in f.readers), name)
+            shared = next((f.name for f in model.folds() if module in f.readers), name)
             x = stats[name].sample.to(module.weight.device) / factors.get(shared, 1.0)
             module.weight.data = search_clip(module.weight.data, x, args)
     return factors

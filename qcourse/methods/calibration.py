@@ -75,11 +75,19 @@ def calibrate(
     """Statistics of every Linear's input (by its `prefix`) over ids (n, T), in batches.
 
     `hessian` also sums XᵀX; `keep_largest` keeps that many largest |x|, for percentiles. Both cost time.
-    Raises ValueError for fewer than `min_tokens` tokens: absmax of too little text clips the next text.
+    Of windows one id longer than the model's context the last id, which is only a target, is not read.
+    Raises ValueError for fewer than `min_tokens` tokens (absmax of too little text clips the next text), for windows
+    beyond the context, and for ids outside the vocabulary.
     """
+    limit, vocab = model.config.max_position_embeddings, model.config.vocab_size
+    if ids.dim() != 2 or ids.shape[1] > limit + 1:
+        raise ValueError(f"calibration ids of shape {tuple(ids.shape)}: (n, T) expected, T at most {limit} positions")
+    ids = ids[:, :limit]
     if ids.numel() < min_tokens:
         raise ValueError(f"calibration text of {ids.numel()} tokens: at least {min_tokens} needed")
-    layers = {m.prefix: m for m in model.modules() if hasattr(m, "quant_method")}
+    if ids.min() < 0 or ids.max() >= vocab:
+        raise ValueError(f"calibration ids {int(ids.min())}…{int(ids.max())}: the model's vocabulary has {vocab}")
+    layers = model.linears()
     stats = {name: InputStats(m.input_size, keep_largest=keep_largest, with_hessian=hessian) for name, m in layers.items()}
     hooks = [m.register_forward_pre_hook(lambda m, args, s=stats[name]: s.update(args[0])) for name, m in layers.items()]
     try:

@@ -29,20 +29,9 @@ class Fold:
         return self.readers[0].prefix
 
 
-def folds(model) -> list[Fold]:
-    """Every fold of a Llama: per decoder layer, norm → q k v, norm → gate up, up → down."""
-    found = []
-    for layer in model.model.layers:
-        a, m = layer.self_attn, layer.mlp
-        found.append(Fold(layer.input_layernorm, (a.q_proj, a.k_proj, a.v_proj)))
-        found.append(Fold(layer.post_attention_layernorm, (m.gate_proj, m.up_proj)))
-        found.append(Fold(m.up_proj, (m.down_proj,)))
-    return found
-
-
 def widen(model) -> None:
     """Everything that a fold touches → fp32, so that folding rounds nothing. Embeddings keep their 16 bits."""
-    for fold in folds(model):
+    for fold in model.folds():
         for module in (fold.writer, *fold.readers):
             for p in module.parameters():
                 p.data = p.data.float()

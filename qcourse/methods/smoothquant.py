@@ -9,7 +9,7 @@ Source: Xiao et al. 2023 (arXiv:2211.10438), eq. 4; α 0.5 for OPT, 0.8–0.9 fo
 import torch
 
 from qcourse.methods.calibration import InputStats
-from qcourse.methods.folding import apply_fold, folds, widen
+from qcourse.methods.folding import apply_fold, widen
 from qcourse.numerics.quantize import fake_quantize
 from qcourse.numerics.schemes import QuantizationScheme
 from qcourse.shapes import Float, Tensor
@@ -67,7 +67,7 @@ def smooth(
         check_alpha(a)
     widen(model)
     factors = {}
-    for fold in folds(model):
+    for fold in model.folds():
         if fold.name.endswith("down_proj") and not down:
             continue
         a = alpha[fold.name] if isinstance(alpha, dict) else alpha

@@ -1,14 +1,14 @@
 """Tokenizers of other people's model folders, through the `tokenizers` library, behind our three names.
 
 `qcourse eval --model FOLDER` needs three things of a tokenizer: `encode`, `decode`, and the bytes each id stands for.
-Does not handle: tokenizers that normalise text (the bytes would not add up; refused by a round-trip check).
+Does not handle: tokenizers that change text (the bytes would not add up): `study.perplexity` compares the bytes of the
+ids with the bytes of the text, on all of it, and refuses.
 """
 
+import re
 from pathlib import Path
 
 from qcourse.models.tokenizer import byte_alphabet
-
-CHECK = "def f(x):\n    return x[1:] + 1000  # naïve\n"
 
 
 class ForeignTokenizer:
@@ -19,21 +19,33 @@ class ForeignTokenizer:
             from tokenizers import Tokenizer
         except ImportError as e:
             raise ImportError(f"{path} needs the `tokenizers` library: pip install 'qcourse[hub]'") from e
-        self.inner, self.bos_id = Tokenizer.from_file(str(path)), bos_id
-        self.vocab_size = self.inner.get_vocab_size()
-        special = {added.content for added in self.inner.get_added_tokens_decoder().values()}
-        names = [self.inner.id_to_token(i) for i in range(self.vocab_size)]
-        byte_level = all(c in BYTE_OF for n in names if n is not None and n not in special for c in n)
-        self.token_bytes = [b"" if n is None or n in special else bytes_of(n, byte_level) for n in names]
-        if b"".join(self.token_bytes[i] for i in self.encode(CHECK)).strip() != CHECK.strip().encode():
-            raise ValueError(f"{path}: this tokenizer changes text, so bits per byte would be wrong")
+        try:
+            self.inner, self.bos_id = Tokenizer.from_file(str(path)), bos_id
+        except Exception as e:  # the library raises nothing more special
+            raise ValueError(f"{path}: not a tokenizer that the `tokenizers` library reads ({e})") from e
+        self.inner.encode_special_tokens = True  # "<s>" within a text is text
+        vocab = self.inner.get_vocab(with_added_tokens=True)
+        self.vocab_size = max(vocab.values(), default=-1) + 1  # ids may have gaps
+        if not 0 <= bos_id < self.vocab_size:
+            raise ValueError(f"{path}: a text begins with id {bos_id}, the vocabulary has {self.vocab_size}")
+        added = {a.content: a.special for a in self.inner.get_added_tokens_decoder().values()}
+        byte_level = all(c in BYTE_OF for n in vocab if n not in added for c in n)
+        self.token_bytes = [b""] * self.vocab_size
+        for name, i in vocab.items():
+            plain = name.encode() if name in added else bytes_of(name, byte_level)
+            self.token_bytes[i] = b"" if added.get(name) else plain
 
     def encode(self, text: str, bos: bool = False) -> list[int]:
         """Ids of `text`, without the library's own special tokens; `bos=True` puts `bos_id` in front."""
         return ([self.bos_id] if bos else []) + self.inner.encode(text, add_special_tokens=False).ids
 
     def decode(self, ids) -> str:
-        """Text of ids; ids beyond the vocabulary (models pad their embedding) stand for nothing."""
+        """Text of ids; ids beyond the vocabulary (models pad their embedding) stand for nothing.
+
+        Raises ValueError for a negative id.
+        """
+        if any(int(i) < 0 for i in ids):
+            raise ValueError("a negative id stands for no token")
         known = (int(i) for i in ids if int(i) < self.vocab_size)
         return b"".join(self.token_bytes[i] for i in known).decode("utf-8", errors="replace")
 
@@ -45,6 +57,6 @@ def bytes_of(name: str, byte_level: bool) -> bytes:
     """Bytes of a vocabulary entry: byte-level alphabet (GPT-2, Qwen, Llama 3) or else SentencePiece (▁, <0x0A>)."""
     if byte_level:
         return bytes(BYTE_OF[c] for c in name)
-    if name.startswith("<0x") and name.endswith(">"):
+    if re.fullmatch("<0x[0-9A-Fa-f]{2}>", name):
         return bytes([int(name[3:-1], 16)])
     return name.replace("▁", " ").encode()

@@ -1,4 +1,4 @@
-"""A Llama-style decoder in one file: RMSNorm, RoPE, grouped-query attention, SwiGLU, KV cache.
+"""A Llama-style decoder: RMSNorm, grouped-query attention, SwiGLU, KV cache; RoPE is in `rope`.
 
 Tensor names and arithmetic follow Hugging Face's `LlamaForCausalLM`, so a folder written by either is read by
 the other (logits agree to 1e-4 in fp32: tests/interop). The model never asks which format a weight has: every
@@ -15,7 +15,9 @@ from torch import nn
 
 from qcourse.layers.linear import Linear
 from qcourse.layers.method import QuantizationConfig
+from qcourse.methods.folding import Fold
 from qcourse.models.kv_cache import KVCache
+from qcourse.models.rope import rope_tables, rotate
 
 
 @dataclass(frozen=True)
@@ -29,12 +31,14 @@ class LlamaConfig:
     num_attention_heads: int = 4
     num_key_value_heads: int = 2
     head_dim: int = 64
-    max_position_embeddings: int = 1024
+    max_position_embeddings: int = 256
     rms_norm_eps: float = 1e-5
     rope_theta: float = 10000.0
     tie_word_embeddings: bool = True
-    attention_bias: bool = False
-    rope_scaling: dict | None = None  # Llama 3.1's: factor, low_freq_factor, high_freq_factor, original_max_position_…
+    attention_bias: bool = False  # of q, k, v
+    output_bias: bool = False  # of o
+    mlp_bias: bool = False
+    rope_scaling: dict | None = None  # linear: factor; Llama 3.1's also low_freq_factor, high_freq_factor, original_max_…
 
 
 class RMSNorm(nn.Module):
@@ -51,29 +55,6 @@ class RMSNorm(nn.Module):
         return self.weight.to(x.dtype) * h.to(x.dtype)
 
 
-def inverse_frequencies(config: LlamaConfig) -> torch.Tensor:
-    """theta^(-2i/D) (D/2,); with Llama 3.1's scaling, slow rotations are slowed by `factor`, fast ones are left alone."""
-    inv = config.rope_theta ** (-torch.arange(0, config.head_dim, 2).float() / config.head_dim)
-    if config.rope_scaling is None:
-        return inv
-    r = config.rope_scaling
-    turns = r["original_max_position_embeddings"] * inv / (2 * torch.pi)  # rotations within the original context
-    keep = ((turns - r["low_freq_factor"]) / (r["high_freq_factor"] - r["low_freq_factor"])).clamp(0, 1)
-    return inv * (keep + (1 - keep) / r["factor"])
-
-
-def rope_tables(config: LlamaConfig, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """cos and sin (T, head_dim) of the angle position · theta^(-2i/D), each half repeated (HF convention)."""
-    angle = torch.outer(positions.float(), inverse_frequencies(config).to(positions.device)).repeat(1, 2)
-    return angle.cos(), angle.sin()
-
-
-def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Rotate each pair (x_i, x_{i+D/2}) of x (B, heads, T, D) by its position's angle."""
-    a, b = x.chunk(2, dim=-1)
-    return (x * cos + torch.cat((-b, a), dim=-1) * sin).to(x.dtype)
-
-
 class Attention(nn.Module):
     """Causal self-attention with fewer key/value heads than query heads."""
 
@@ -86,7 +67,7 @@ class Attention(nn.Module):
         self.q_proj = linear(h, q, bias=bias, prefix=f"{prefix}.q_proj")
         self.k_proj = linear(h, kv, bias=bias, prefix=f"{prefix}.k_proj")
         self.v_proj = linear(h, kv, bias=bias, prefix=f"{prefix}.v_proj")
-        self.o_proj = linear(q, h, prefix=f"{prefix}.o_proj")
+        self.o_proj = linear(q, h, bias=config.output_bias, prefix=f"{prefix}.o_proj")
 
     def forward(self, x, rope, layer: int, cache: KVCache | None) -> torch.Tensor:
         """x (B, T, hidden) → (B, T, hidden); reads and extends `cache` when there is one."""
@@ -111,10 +92,10 @@ class MLP(nn.Module):
 
     def __init__(self, config: LlamaConfig, linear, prefix: str):
         super().__init__()
-        h, i = config.hidden_size, config.intermediate_size
-        self.gate_proj = linear(h, i, prefix=f"{prefix}.gate_proj")
-        self.up_proj = linear(h, i, prefix=f"{prefix}.up_proj")
-        self.down_proj = linear(i, h, prefix=f"{prefix}.down_proj")
+        h, i, bias = config.hidden_size, config.intermediate_size, config.mlp_bias
+        self.gate_proj = linear(h, i, bias=bias, prefix=f"{prefix}.gate_proj")
+        self.up_proj = linear(h, i, bias=bias, prefix=f"{prefix}.up_proj")
+        self.down_proj = linear(i, h, bias=bias, prefix=f"{prefix}.down_proj")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(..., hidden) → (..., hidden)."""
@@ -188,3 +169,17 @@ class LlamaForCausalLM(nn.Module):
         if self.lm_head is not None:
             return self.lm_head(h).float()
         return F.linear(h, self.model.embed_tokens.weight.to(h.dtype)).float()
+
+    def linears(self) -> dict[str, Linear]:
+        """Every linear layer by its name in the file, in order of execution."""
+        return {m.prefix: m for m in self.modules() if isinstance(m, Linear)}
+
+    def folds(self) -> list[Fold]:
+        """Where a factor can move into the matrix before: per layer, norm → q k v, norm → gate up, up → down."""
+        found = []
+        for layer in self.model.layers:
+            a, m = layer.self_attn, layer.mlp
+            found.append(Fold(layer.input_layernorm, (a.q_proj, a.k_proj, a.v_proj)))
+            found.append(Fold(layer.post_attention_layernorm, (m.gate_proj, m.up_proj)))
+            found.append(Fold(m.up_proj, (m.down_proj,)))
+        return found

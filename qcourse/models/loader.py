@@ -1,114 +1,135 @@
-"""A folder → a model: config.json, model.safetensors, tokenizer.json. Nothing is ever unpickled.
+"""A folder → a model: config.json, the weights, tokenizer.json. Nothing is ever unpickled, nothing is assumed.
 
-Order of events, as in vLLM: build the model (each method creates its tensors), copy the checkpoint in by name,
-then `process_weights_after_loading` on every Linear, which is where bf16 becomes codes.
+Order of events, as in vLLM: build the model (each method registers its tensors, without memory), fill them from the file by
+name, then `process_weights_after_loading` on every Linear: codes of the file are repacked for the kernel, 16-bit weights are
+quantized if that was asked for. A tensor is held in the dtype of the file.
 """
 
 import json
-from dataclasses import asdict, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import nn
 
-from qcourse.layers.linear import Linear
+from qcourse.checkpoints import dialects
+from qcourse.checkpoints.errors import CheckpointError
+from qcourse.checkpoints.folder import weight_files
+from qcourse.layers.config import RulesConfig, get_quantization_config
 from qcourse.layers.method import QuantizationConfig
-from qcourse.layers.registry import get_quantization_config
+from qcourse.models.config import llama_config, read_config, read_json
 from qcourse.models.llama import LlamaConfig, LlamaForCausalLM
 from qcourse.models.tokenizer import Tokenizer
+from qcourse.numerics.schemes import QuantizationScheme
 
-HF_DEFAULTS = {"tie_word_embeddings": False, "rms_norm_eps": 1e-6}  # what an absent key means in config.json
+__all__ = ["SHIPPED", "CheckpointError", "load_model", "load_tokenizer", "read_config", "save_model"]
 SHIPPED = Path(__file__).parent / "shipped"
+FLOATS = (torch.bfloat16, torch.float16, torch.float32)
 
 
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be loaded; the message names the file, the tensor, and what was expected."""
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a source holds: the model's sizes, its tensors by Hugging Face's names (`read(name)`), and its quantization."""
+
+    config: LlamaConfig
+    weights: Mapping
+    quantization: RulesConfig | None
 
 
-def read_config(folder: Path) -> LlamaConfig:
-    """Parse `config.json` of a Hugging Face Llama (or Qwen2) folder. Raises CheckpointError."""
-    path = folder / "config.json"
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file; a model folder holds config.json, model.safetensors, tokenizer.json")
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as e:
-        raise CheckpointError(f"{path}: not valid JSON ({e})") from e
-    raw.setdefault("head_dim", raw.get("hidden_size", 0) // max(raw.get("num_attention_heads", 1), 1))
-    if raw.get("model_type") == "qwen2":
-        raw["attention_bias"] = True
-    rope = raw.get("rope_parameters") or raw.get("rope_scaling") or {}
-    kind = rope.get("rope_type", rope.get("type", "default"))
-    if kind not in ("default", "llama3") or raw.get("hidden_act", "silu") != "silu":
-        raise CheckpointError(
-            f"{path}: rope_type {kind!r}, hidden_act {raw.get('hidden_act')!r}: only 'default' or 'llama3', and 'silu'"
-        )
-    raw.setdefault("rope_theta", rope.get("rope_theta"))
-    raw["rope_scaling"] = rope if kind == "llama3" else None
-    raw = HF_DEFAULTS | {"num_key_value_heads": raw.get("num_attention_heads")} | raw
-    known = {f.name for f in fields(LlamaConfig)}
-    return LlamaConfig(**{k: v for k, v in raw.items() if k in known and v is not None})
+def open_checkpoint(source: Path) -> Checkpoint:
+    """Headers and configs only. Raises CheckpointError for anything that is not read here, by name."""
+    raw = read_json(source / "config.json")
+    config, weights = llama_config(raw, source / "config.json"), weight_files(source)
+    found = dialects.find(source, raw, read_json)
+    return Checkpoint(config, weights, found and RulesConfig(dialects.rules(found, weights), quantizer=None))
 
 
-def read_tensors(folder: Path):
-    """Yield (name, tensor) from every model*.safetensors of the folder. Raises CheckpointError for a truncated file."""
-    files = sorted(folder.glob("model*.safetensors"))
-    if not files:
-        raise CheckpointError(f"{folder}: no model*.safetensors file (pickled .bin or .pt weights are never loaded)")
-    for path in files:
-        try:
-            with safe_open(path, framework="pt") as f:
-                for name in f.keys():  # noqa: SIM118 (safe_open is not a dict)
-                    yield name, f.get_tensor(name)
-        except SafetensorError as e:
-            raise CheckpointError(f"{path}: truncated or not a safetensors file ({e})") from e
-
-
-def copy_weights(model: LlamaForCausalLM, tensors, source: Path) -> None:
-    """Fill the model's parameters by name. Raises CheckpointError for a missing, unknown or misshapen tensor."""
-    params, seen = dict(model.named_parameters()), set()
-    for name, tensor in tensors:
-        if name == "lm_head.weight" and model.lm_head is None:
-            continue  # tied: the embedding is the head
-        if name.endswith("rotary_emb.inv_freq"):
-            continue  # old files store what is computed here
-        if name not in params:
-            raise CheckpointError(f"{source}: tensor {name!r} has no place in this model")
-        if params[name].shape != tensor.shape:
-            want, got = tuple(params[name].shape), tuple(tensor.shape)
-            raise CheckpointError(f"{source}: tensor {name!r} has shape {got}, the config asks for {want}")
-        params[name].data.copy_(tensor)
-        seen.add(name)
-    missing = sorted(params.keys() - seen)
+def fill(model: LlamaForCausalLM, weights: Mapping, source: Path) -> None:
+    """Put the tensors where their names say. Raises CheckpointError for a missing, unknown, misshapen or mistyped tensor."""
+    places = {f"{path}.{leaf}": (m, leaf) for path, m in model.named_modules() for leaf in m._parameters}
+    for name in weights:
+        if name not in places:
+            if not dispensable(name, weights, model):
+                raise CheckpointError(f"{source}: tensor {name!r} has no place in this model")
+            continue
+        module, leaf = places.pop(name)
+        tensor, param = weights.read(name), module._parameters[leaf]
+        slot = getattr(module, "slots", {}).get(leaf)
+        if slot is None and (tensor.dtype not in FLOATS or tensor.shape != param.shape):
+            got, want = f"{tensor.dtype} {tuple(tensor.shape)}", f"{tuple(param.shape)} in bfloat16, float16 or float32"
+            raise CheckpointError(f"{source}: tensor {name!r} is {got}, the config asks for {want}")
+        if slot is not None:
+            try:
+                slot.refuse(tensor, repr(name))
+            except ValueError as e:
+                raise CheckpointError(f"{source}: tensor {e}") from e
+        module._parameters[leaf] = nn.Parameter(tensor, requires_grad=False)
+    missing = []
+    for name, (module, leaf) in places.items():
+        if module._parameters[leaf] is None:
+            continue
+        if leaf in getattr(module, "slots", {}) and module.slots[leaf].optional:
+            del module._parameters[leaf]
+        else:
+            missing.append(name)
     if missing:
         raise CheckpointError(f"{source}: tensor {missing[0]!r} is missing (and {len(missing) - 1} more)")
 
 
+def dispensable(name: str, weights: Mapping, model: LlamaForCausalLM) -> bool:
+    """Tensors without a place that change nothing: what is computed here, a tied head that is the embedding, zero biases."""
+    if name.endswith("rotary_emb.inv_freq"):
+        return True
+    if name == "lm_head.weight" and model.lm_head is None:
+        return torch.equal(weights.read(name), weights.read("model.embed_tokens.weight"))
+    return name.endswith((".bias", "_zero_point")) and not weights.read(name).float().any()
+
+
 def load_model(
-    folder: Path | str = SHIPPED,
-    quantization: str | dict | QuantizationConfig | None = None,
+    source: Path | str = SHIPPED,
+    quantization: str | dict | QuantizationScheme | QuantizationConfig | None = None,
     *,
     device: str = "cpu",
     compute_dtype: torch.dtype = torch.float32,
 ) -> LlamaForCausalLM:
-    """Load a model in eval mode; `quantization` is a registry name, a config dict, or a QuantizationConfig.
+    """Load a model in eval mode. `quantization` rounds 16-bit weights on the way in: the name of a preset ("W4A16"), a dict
+    ({"scheme": "W4A16", "group_size": 64}), a scheme or a config. A source that is quantized already keeps its own codes.
 
-    >>> model = load_model(quantization="int8")
+    >>> model = load_model(quantization="W8A16")
 
-    Raises CheckpointError for the folder, ValueError for an unknown or ill-fitting format.
+    Raises CheckpointError for the source, ValueError for an unknown or ill-fitting scheme, or one for quantized weights.
     Cost: one pass over the file; the shipped model loads in well under a second.
     """
-    folder = Path(folder)
-    if quantization is not None and not isinstance(quantization, QuantizationConfig):
-        quantization = get_quantization_config(quantization)
-    model = LlamaForCausalLM(read_config(folder), quantization, compute_dtype=compute_dtype)
-    copy_weights(model, read_tensors(folder), folder)
+    source = Path(source)
+    config = get_quantization_config(quantization)
+    checkpoint = open_checkpoint(source)
+    if config is not None and checkpoint.quantization is not None:
+        raise ValueError(f"{source}: the weights are quantized already; load them without `quantization`")
+    config = config or checkpoint.quantization
+    with torch.device("meta"):  # shapes only: whatever does not fit is said before anything is read
+        model = LlamaForCausalLM(checkpoint.config, config, compute_dtype=compute_dtype)
+    if config is not None:
+        refuse_unmatched(config, model, source, checkpoint.quantization is not None)
+    fill(model, checkpoint.weights, source)
     model = model.to(device)  # first: each layer chooses its kernel for the device that it is on
-    for module in model.modules():
-        if isinstance(module, Linear):
-            module.quant_method.process_weights_after_loading(module)
+    for layer in model.linears().values():
+        try:
+            layer.quant_method.process_weights_after_loading(layer)
+        except ValueError as e:
+            if checkpoint.quantization is None:
+                raise
+            raise CheckpointError(f"{source}: {e}") from e
     return model.requires_grad_(False).eval()
+
+
+def refuse_unmatched(config: QuantizationConfig, model: LlamaForCausalLM, source: Path, from_file: bool) -> None:
+    """A rule that matches no layer is an error; of a file, a CheckpointError."""
+    try:
+        config.refuse_unmatched(list(model.linears()))
+    except ValueError as e:
+        raise CheckpointError(f"{source}: {e}") if from_file else e from None
 
 
 def load_tokenizer(folder: Path | str = SHIPPED):
@@ -123,7 +144,7 @@ def load_tokenizer(folder: Path | str = SHIPPED):
         return Tokenizer.load(path)
     from qcourse.models.foreign import ForeignTokenizer
 
-    config = json.loads((Path(folder) / "config.json").read_text())
+    config = read_json(Path(folder) / "config.json")
     bos = [i for i in (config.get("bos_token_id"), config.get("eos_token_id")) if isinstance(i, int)]
     if not bos:
         raise CheckpointError(f"{folder}/config.json: neither bos_token_id nor eos_token_id says how a text begins")
@@ -135,8 +156,9 @@ def save_model(model: LlamaForCausalLM, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "torch_dtype": "bfloat16"}
     config |= {"hidden_act": "silu", "bos_token_id": model.config.vocab_size - 1, "eos_token_id": None}
-    config |= asdict(model.config)
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    sizes = asdict(model.config)
+    sizes.pop("output_bias")  # Hugging Face's attention_bias means both
+    (folder / "config.json").write_text(json.dumps(config | sizes, indent=2) + "\n")
     tensors = {n: p.detach().to("cpu", torch.bfloat16).contiguous() for n, p in model.named_parameters()}
     save_file(tensors, folder / "model.safetensors.part", metadata={"format": "pt"})
     (folder / "model.safetensors.part").replace(folder / "model.safetensors")

@@ -63,8 +63,14 @@ class Tokenizer:
         return ids
 
     def decode(self, ids) -> str:
-        """Text of `ids`; bytes that are not valid UTF-8 (a character cut in half) show as U+FFFD."""
-        return b"".join(self.token_bytes[int(i)] for i in ids).decode("utf-8", errors="replace")
+        """Text of `ids`; bytes that are not valid UTF-8 (a character cut in half) show as U+FFFD.
+
+        Raises ValueError for an id outside the vocabulary.
+        """
+        ids = [int(i) for i in ids]
+        if ids and not 0 <= min(ids) <= max(ids) < self.vocab_size:
+            raise ValueError(f"ids {min(ids)}…{max(ids)}: this vocabulary has {self.vocab_size}")
+        return b"".join(self.token_bytes[i] for i in ids).decode("utf-8", errors="replace")
 
     def save(self, path: Path) -> None:
         """Write a Hugging Face `tokenizer.json`."""
@@ -89,15 +95,35 @@ class Tokenizer:
     @staticmethod
     def is_ours(path: Path) -> bool:
         """Whether a tokenizer.json splits text into our pieces (and was therefore written by `save`)."""
-        splits = (json.loads(path.read_text(encoding="utf-8")).get("pre_tokenizer") or {}).get("pretokenizers", [])
-        return PIECES in [split.get("pattern", {}).get("Regex") for split in splits]
+        before = read_json(path).get("pre_tokenizer")
+        splits = before.get("pretokenizers") if isinstance(before, dict) else None
+        patterns = [split.get("pattern") for split in splits or [] if isinstance(split, dict)]
+        return PIECES in [pattern.get("Regex") for pattern in patterns if isinstance(pattern, dict)]
 
     @classmethod
     def load(cls, path: Path) -> "Tokenizer":
-        """Read the `tokenizer.json` of a folder or file. Raises FileNotFoundError naming it."""
+        """Read the `tokenizer.json` of a folder or file. Raises FileNotFoundError, or ValueError for another file."""
         path = path / "tokenizer.json" if path.is_dir() else path
-        model = json.loads(path.read_text(encoding="utf-8"))["model"]
-        return cls([(model["vocab"][a], model["vocab"][b]) for a, b in model["merges"]])
+        try:
+            model = read_json(path)["model"]
+            merges = [(model["vocab"][a], model["vocab"][b]) for a, b in model["merges"]]
+        except (KeyError, TypeError) as e:
+            raise ValueError(f"{path}: not a tokenizer that this course wrote ({e!r} missing)") from e
+        for i, pair in enumerate(merges):
+            if not all(isinstance(part, int) and 0 <= part < 256 + i for part in pair):
+                raise ValueError(f"{path}: merge {i} joins {pair}, which are not known yet at that point")
+        return cls(merges)
+
+
+def read_json(path: Path) -> dict:
+    """A JSON object from a file. Raises ValueError naming a file that holds something else."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as e:
+        raise ValueError(f"{path}: not valid JSON in UTF-8 ({e})") from e
+    if not isinstance(data, dict):
+        raise ValueError(f"{path}: a JSON {type(data).__name__}, an object expected")
+    return data
 
 
 def merge(ids: list[int], pair: tuple[int, int], new_id: int) -> list[int]:

@@ -14,7 +14,8 @@ warm-up-stable-decay (Hu et al. 2024, arXiv:2404.06395).
 import json
 import math
 import time
-from dataclasses import asdict, dataclass
+import zipfile
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -26,24 +27,8 @@ from safetensors.torch import load_file, save_file
 from qcourse.models import corpus
 from qcourse.models.llama import LlamaConfig, LlamaForCausalLM, RMSNorm
 from qcourse.models.loader import save_model
+from qcourse.models.recipe import TrainConfig, check_run, check_state, check_tokens
 from qcourse.models.tokenizer import Tokenizer, train_bpe
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """The whole recipe. Defaults are the shipped model's."""
-
-    steps: int = 5000
-    batch: int = 16
-    seq_len: int = 256
-    lr: float = 2e-3
-    warmup: int = 200
-    decay: float = 0.3
-    weight_decay: float = 0.1
-    loud_channels: int = 4
-    loud_gain: float = 32.0
-    seed: int = 0
-    eval_every: int = 250
 
 
 def tokenize(folder: Path, vocab_size: int) -> tuple[Tokenizer, dict[str, np.ndarray]]:
@@ -54,7 +39,12 @@ def tokenize(folder: Path, vocab_size: int) -> tuple[Tokenizer, dict[str, np.nda
         tokenizer = Tokenizer.load(folder)
         if tokenizer.vocab_size != vocab_size:
             raise ValueError(f"{folder} holds tokens of a vocabulary of {tokenizer.vocab_size}, not {vocab_size}")
-        return tokenizer, dict(np.load(cached[0], allow_pickle=False))
+        if len(cached) > 1:
+            raise ValueError(f"{folder} holds {cached[0].name} and {cached[1].name}: keep the one that is meant")
+        try:
+            return tokenizer, dict(np.load(cached[0], allow_pickle=False))
+        except (ValueError, OSError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as e:
+            raise ValueError(f"{cached[0]} is no npz file of tokens ({e})") from e
     texts = {split: corpus.read(split) for split in corpus.SPLITS}
     tokenizer = train_bpe(texts["train"], vocab_size)
     tokenizer.save(folder / "tokenizer.json")
@@ -87,8 +77,9 @@ def windows(ids: np.ndarray, config: TrainConfig, step: int) -> torch.Tensor:
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
-    """Linear warm-up, constant, then linear to zero over the last `decay` of the steps."""
-    up, down = (step + 1) / config.warmup, (config.steps - step) / (config.decay * config.steps)
+    """Linear warm-up (0: none), constant, then linear to zero over the last `decay` of the steps (0: none)."""
+    up = (step + 1) / max(1, config.warmup)
+    down = (config.steps - step) / (config.decay * config.steps) if config.decay else 1.0
     return config.lr * min(1.0, up, down)
 
 
@@ -129,8 +120,9 @@ def save_state(path: Path, model: LlamaForCausalLM, optimizer: torch.optim.AdamW
 
 
 def load_state(path: Path, model: LlamaForCausalLM, optimizer: torch.optim.AdamW, step: int) -> None:
-    """Put back what `save_state` wrote."""
+    """Put back what `save_state` wrote. Raises ValueError for a run of another shape."""
     state = load_file(path)
+    check_state(path, state, model)
     for name, p in model.named_parameters():
         p.data.copy_(state[name])
         moments = {k: state[f"{name}::{k}"].to(p.device) for k in ("exp_avg", "exp_avg_sq")}
@@ -172,8 +164,11 @@ def train(
     """Run (or resume) training into `out`: model, tokenizer, `train_log.jsonl` (a line an evaluation), state.
 
     `data` is a folder with `tokenizer.json` and `tokens-*.npz` from `tokenize` (default: `out` itself).
+    Raises ValueError before any work for a recipe, shape, device or folder that cannot be.
     """
+    check_run(model_config, config, device, data)
     tokenizer, ids = tokenize(data or out, model_config.vocab_size)
+    check_tokens(data or out, ids, config, model_config.vocab_size)
     out.mkdir(parents=True, exist_ok=True)
     tokenizer.save(out / "tokenizer.json")
     model = LlamaForCausalLM(model_config, dtype=torch.float32)

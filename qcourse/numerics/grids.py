@@ -1,50 +1,70 @@
 """The finite set of values a format can hold, and how a real number lands on it.
 
 Every format of the course is a grid: after dividing by the scale, a weight is moved to the nearest grid value and
-stored as that value's *code*. Integers are evenly spaced; floats are dense near zero and sparse far out.
+stored as that value's *code*. Integers are evenly spaced; floats are dense near zero and sparse far out; a codebook
+lists its values. All a grid needs is `encode` and `decode`, and both are pure.
 """
 
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 
 from qcourse.shapes import Float, Shaped, Tensor
 
 
+@runtime_checkable
+class Grid(Protocol):
+    """What a number format is: bits a code, the magnitude that absmax is mapped to, the dtype of unpacked codes."""
+
+    num_bits: int
+    limit: float
+    dtype: torch.dtype
+
+    def encode(self, x: Float[Tensor, "..."]) -> Shaped[Tensor, "..."]:
+        """The nearest code of each element, as `dtype`; x is not changed."""
+
+    def decode(self, codes: Shaped[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """The value of each code, in fp32."""
+
+
 @dataclass(frozen=True)
 class IntGrid:
-    """B-bit integers. Signed when symmetric (int8), unsigned with a zero point when not (uint8).
+    """B-bit integers.
 
     full        -2^(B-1) … 2^(B-1)-1   one more level below than above; `limit` = (2^B-1)/2, e.g. absmax/7.5
     restricted  ±(2^(B-1)-1)           the mirror image always exists; `limit` = 2^(B-1)-1, e.g. absmax/7
-    asymmetric  0 … 2^B-1              with a zero point: real 0 is exactly the code z
+    unsigned    0 … 2^B-1              lives with a zero point: real 0 is exactly the code z
 
     >>> IntGrid(4).qmin, IntGrid(4).qmax, IntGrid(4).limit
     (-8, 7, 7.5)
 
-    Raises ValueError for bits outside 2…8, or an asymmetric restricted range.
+    Raises ValueError for bits outside 2…8, or an unsigned restricted range.
     Source: Jacob et al. 2018 (arXiv:1712.05877); limit 7.5 is compressed-tensors' convention. Notebook 01 §1.
     """
 
     num_bits: int
-    symmetric: bool = True
+    signed: bool = True
     restricted: bool = False
 
     def __post_init__(self):
         if not 2 <= self.num_bits <= 8:
             raise ValueError(f"num_bits={self.num_bits}: an integer grid has 2 to 8 bits")
-        if self.restricted and not self.symmetric:
-            raise ValueError("restricted=True needs symmetric=True: an asymmetric grid uses all 2^B codes")
+        if self.restricted and not self.signed:
+            raise ValueError("restricted=True needs signed=True: an unsigned grid uses all 2^B codes")
+
+    def __str__(self) -> str:
+        return f"{'' if self.signed else 'u'}int{self.num_bits}{' (restricted)' if self.restricted else ''}"
 
     @property
     def qmin(self) -> int:
         """Smallest code."""
-        return 0 if not self.symmetric else -self.qmax if self.restricted else -(1 << (self.num_bits - 1))
+        return 0 if not self.signed else -self.qmax if self.restricted else -(1 << (self.num_bits - 1))
 
     @property
     def qmax(self) -> int:
         """Largest code."""
-        return (1 << (self.num_bits - 1)) - 1 if self.symmetric else (1 << self.num_bits) - 1
+        return (1 << (self.num_bits - 1)) - 1 if self.signed else (1 << self.num_bits) - 1
 
     @property
     def limit(self) -> float:
@@ -54,11 +74,11 @@ class IntGrid:
     @property
     def dtype(self) -> torch.dtype:
         """How unpacked codes are stored."""
-        return torch.int8 if self.symmetric else torch.uint8
+        return torch.int8 if self.signed else torch.uint8
 
-    def encode_(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """In place: the nearest code of each element (ties to even), clamped *after* rounding, still as floats."""
-        return x.round_().clamp_(self.qmin, self.qmax)
+    def encode(self, x: Float[Tensor, "..."]) -> Shaped[Tensor, "..."]:
+        """The nearest code of each element (ties to even), clamped *after* rounding."""
+        return x.round().clamp_(self.qmin, self.qmax).to(self.dtype)
 
     def decode(self, codes: Shaped[Tensor, "..."]) -> Float[Tensor, "..."]:
         """The value of each code: for integers, itself."""
@@ -85,7 +105,9 @@ class FloatGrid:
     max: float
     nan_code: int | None = None
     ieee: bool = False  # the top exponent means inf and NaN, as in E5M2
-    symmetric: bool = True
+
+    def __str__(self) -> str:
+        return self.name.upper()
 
     @property
     def num_bits(self) -> int:
@@ -107,8 +129,8 @@ class FloatGrid:
         """Codes are bit patterns."""
         return torch.uint8
 
-    def encode_(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """The bit pattern of the nearest value (ties to even) as floats (a new tensor): n steps into binade e.
+    def encode(self, x: Float[Tensor, "..."]) -> Shaped[Tensor, "..."]:
+        """The bit pattern of the nearest value (ties to even): n steps into binade e.
 
         code = ((e - e_min) << m) + n    carries into the next binade by itself, and covers subnormals
         """
@@ -119,7 +141,7 @@ class FloatGrid:
         codes = torch.ldexp((exponent - e_min).float(), torch.tensor(self.mantissa_bits)) + steps
         if self.nan_code is not None:
             codes.masked_fill_(x.isnan(), self.nan_code)
-        return codes.add_(torch.signbit(x), alpha=1 << (self.num_bits - 1))
+        return codes.add_(torch.signbit(x), alpha=1 << (self.num_bits - 1)).to(torch.uint8)
 
     def table(self) -> Float[Tensor, "codes"]:
         """The value of every code, 2^B of them, in code order (NaN and inf where the format has them)."""
@@ -142,5 +164,3 @@ class FloatGrid:
 E4M3 = FloatGrid("e4m3", 4, 3, bias=7, max=448.0, nan_code=0x7F)
 E5M2 = FloatGrid("e5m2", 5, 2, bias=15, max=57344.0, nan_code=0x7F, ieee=True)
 E2M1 = FloatGrid("e2m1", 2, 1, bias=1, max=6.0)
-
-Grid = IntGrid | FloatGrid

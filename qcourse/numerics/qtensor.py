@@ -3,20 +3,25 @@
 from dataclasses import dataclass
 
 from qcourse.numerics.schemes import QuantizationArgs
-from qcourse.shapes import Float, Shaped, Tensor
+from qcourse.shapes import Integer, Shaped, Tensor
 
 
 @dataclass(frozen=True)
 class QTensor:
-    """round(W/s) and s, before any packing: what every quantizer returns. A record, not a tensor subclass.
+    """round(W/s) and s, before any packing: what every quantizer and every file gives. A record, not a tensor subclass.
 
-    codes (N, K) int8 or uint8 · scale (N or 1, groups) · zero_point like scale, or None · args: how it was made.
+    codes       (N, K) int8 or uint8
+    scale       (R, C), stored as `args.scale` says: floats, codes of a grid, or a QTensor (a scale that is quantized itself)
+    zero_point  like scale, as `args.zero` says, or None
+    order       (K,) or None: column j of the codes belongs to input channel order[j] (act_order: groups of channels that
+                are not neighbours lie side by side here)
     """
 
     codes: Shaped[Tensor, "*lead K"]
-    scale: Float[Tensor, "rows groups"]
-    zero_point: Shaped[Tensor, "rows groups"] | None
+    scale: "Shaped[Tensor, 'R C'] | QTensor"
+    zero_point: "Shaped[Tensor, 'R C'] | QTensor | None"
     args: QuantizationArgs
+    order: Integer[Tensor, "K"] | None = None
 
     @property
     def shape(self):

@@ -3,25 +3,40 @@
 import torch
 
 from qcourse.numerics import scaling
+from qcourse.numerics.grids import Grid
 from qcourse.numerics.qtensor import QTensor
 from qcourse.numerics.schemes import QuantizationArgs
 from qcourse.shapes import Float, Tensor
 
 CHUNK = 1 << 20  # elements rounded at a time: the work buffer stays in cache instead of doubling the memory
+FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 
 
-def choose_scale(blocks: Float[Tensor, "r g G"], args: QuantizationArgs):
-    """(scale, zero_point or None), (rows, groups, 1) each, the scale already rounded to `args.scale_dtype`."""
-    if args.scaling == "minmax":
-        scale, zero_point = scaling.minmax(blocks, args.grid)
-    else:
-        scale, zero_point = getattr(scaling, args.scaling)(blocks, args.grid), None
-    stored = scale.to(args.scale_dtype).float()
-    if not torch.isfinite(stored).all() or (stored == 0).any():
-        raise ValueError(
-            f"scales from {scale.min():.3g} to {scale.max():.3g} do not fit {args.scale_dtype}: use a wider scale_dtype"
-        )
-    return stored, zero_point
+def store(values: Float[Tensor, "R C"], how: QuantizationArgs | Grid | torch.dtype):
+    """Scales or zero points as a file keeps them, and their values as they come back (R, C), fp32.
+
+    Raises ValueError for scales that the dtype cannot hold to its own precision (0, inf, or a coarse subnormal).
+    """
+    if isinstance(how, QuantizationArgs):
+        q = quantize(values, how, "scale")
+        return q, dequantize(q)
+    if isinstance(how, Grid):
+        codes = how.encode(values)
+        return codes, how.decode(codes)
+    kept = values.to(how)
+    lost = (kept.float() - values).abs() > values.abs() * torch.finfo(how).eps
+    if lost.any() or not torch.isfinite(kept).all():
+        raise ValueError(f"scales from {values.min():.3g} to {values.max():.3g} do not fit {how}: use a wider scale dtype")
+    return kept, kept.float()
+
+
+def values_of(stored, how: QuantizationArgs | Grid | torch.dtype) -> Tensor:
+    """The values (R, C) of stored scales or zero points: the other direction of `store`."""
+    if isinstance(how, QuantizationArgs):
+        return dequantize(stored)
+    if isinstance(how, Grid):
+        return how.decode(stored)
+    return stored if stored.dtype == torch.float64 else stored.float()
 
 
 def refuse_nonfinite(W: Tensor, scale_source: Tensor, name: str) -> None:
@@ -35,27 +50,33 @@ def refuse_nonfinite(W: Tensor, scale_source: Tensor, name: str) -> None:
 def quantize(W: Float[Tensor, "*lead K"], args: QuantizationArgs, name: str = "W") -> QTensor:
     """Round W to the nearest codes of `args.grid`, one scale a block of `args.granularity`.
 
-        q = clamp(round(W / s) + z)        s: weight units per code step
+        q = encode(w / s + z)        s: weight units per code step; encode rounds, then clamps
 
     >>> quantize(torch.tensor([[-1.0, 0.4]]), PRESETS["W8A16"].weights).codes
     tensor([[-127,   51]], dtype=torch.int8)
 
     Raises ValueError if K % G != 0 (naming both and the nearest legal G), for NaN/inf (naming `name` and the
-    index), and TypeError for a dtype other than fp32, fp16, bf16. Computed in fp32 on W's device.
-    Error: |W - Ŵ| <= s/2 inside the clamp range (integers). Cost: memory of the codes + a 4 MB buffer.
+    index), and TypeError for a dtype other than fp32, fp16, bf16. Computed in fp32 on W's device, with the scale as it
+    is stored. Error: |W - Ŵ| <= s/2 inside the clamp range (integers). Cost: memory of the codes + a few 4 MB buffers.
     Source: Jacob et al. 2018 (arXiv:1712.05877). First met in notebook 01 §1.
     """
-    if W.dtype not in (torch.float32, torch.float16, torch.bfloat16):
+    if W.dtype not in FLOATS:
         raise TypeError(f"{name} is {W.dtype}: quantize takes float32, float16 or bfloat16")
     blocks = args.granularity.blocks(W)
     refuse_nonfinite(W, scaling.block_absmax(blocks), name)
-    scale, zero_point = choose_scale(blocks, args)
+    scale, zero = scaling.choose(blocks, args)
+    kept, s = store(scale.squeeze(-1), args.scale)
+    kept_zero, z = (None, None) if zero is None else store(zero.squeeze(-1), args.zero)
+    if z is not None and args.zero_in == "weights":
+        z = z / s  # w = s·q - m is s·(q - m/s): the same line serves both
     codes = torch.empty(blocks.shape, dtype=args.grid.dtype, device=W.device)
-    for part, out, s, z in chunks(blocks, codes, scale, zero_point):
-        x = torch.div(part, s) if z is None else torch.div(part, s).round_().add_(z)
-        out.copy_(args.grid.encode_(x))
-    zero = None if zero_point is None else zero_point.squeeze(-1).to(args.grid.dtype)
-    return QTensor(codes.view(W.shape), scale.squeeze(-1).to(args.scale_dtype), zero, args)
+    s = s.masked_fill(s == 0, torch.inf).unsqueeze(-1)  # a quantized scale may be 0: whatever it stands for is code 0
+    for part, out, s_part, z_part in chunks(blocks, codes, s, None if z is None else z.unsqueeze(-1)):
+        x = torch.div(part, s_part)
+        if z_part is not None:
+            x = x.add_(z_part) if args.zero_in == "weights" else x.round_().add_(z_part)
+        out.copy_(args.grid.encode(x))
+    return QTensor(args.granularity.unblocks(codes, W.shape), kept, kept_zero, args)
 
 
 def chunks(blocks, codes, scale, zero_point):
@@ -77,13 +98,24 @@ def dequantize(q: QTensor, dtype: torch.dtype = torch.float32) -> Float[Tensor, 
     >>> dequantize(quantize(torch.tensor([[-1.0, 0.5]]), PRESETS["W8A16"].weights)).shape
     torch.Size([1, 2])
 
-    Computed in fp32, returned as `dtype`. First met in notebook 01 §1.
+    Computed in fp32, returned as `dtype`, saturating there (-8 · s can lie beyond fp16's largest number, though every
+    weight was below it). First met in notebook 01 §1.
     """
-    blocks = q.args.granularity.blocks(q.codes)
-    values = q.args.grid.decode(blocks)
-    if q.zero_point is not None:
-        values -= q.zero_point.float().unsqueeze(-1)
-    return values.mul_(q.scale.float().unsqueeze(-1)).view(q.shape).to(dtype)
+    args = q.args
+    values = args.grid.decode(args.granularity.blocks(q.codes))
+    zero = None if q.zero_point is None else values_of(q.zero_point, args.zero).unsqueeze(-1)
+    if zero is not None and args.zero_in == "steps":
+        values = values.sub_(zero)
+    scale = values_of(q.scale, args.scale).unsqueeze(-1)
+    values = values.mul_(scale) if scale.dtype == values.dtype else (values * scale).float()
+    if zero is not None and args.zero_in == "weights":
+        values = values - zero
+    values = args.granularity.unblocks(values, q.shape)
+    if q.order is not None:
+        values = torch.empty_like(values).index_copy_(-1, q.order, values)
+    if not getattr(args.grid, "ieee", False):  # a grid with a code for inf means it
+        values.clamp_(-torch.finfo(dtype).max, torch.finfo(dtype).max)
+    return values.to(dtype)
 
 
 def fake_quantize(W: Float[Tensor, "*lead K"], args: QuantizationArgs, name: str = "W") -> Float[Tensor, "*lead K"]:

@@ -4,11 +4,13 @@ absmax      nothing is clipped; one outlier coarsens its whole block
 minmax      for one-sided data: a zero point shifts the grid so that no code is wasted
 percentile  ignore the largest few: their error grows, everyone else's shrinks
 mse         try shrunken ranges, keep the one with the smallest squared error
+exponent    a power of two, as the MX formats have it
 """
 
 import torch
 
 from qcourse.numerics.grids import Grid
+from qcourse.numerics.schemes import QuantizationArgs
 from qcourse.shapes import Float, Tensor
 
 TINY = torch.finfo(torch.float32).tiny
@@ -37,14 +39,42 @@ def absmax(blocks: Float[Tensor, "r g G"], grid: Grid) -> Float[Tensor, "r g 1"]
 
 
 def minmax(blocks: Float[Tensor, "r g G"], grid: Grid) -> tuple[Float[Tensor, "r g 1"], Float[Tensor, "r g 1"]]:
-    """scale = (max - min)/(2^B-1), zero_point = round(-min/scale); the range is stretched to contain 0.
+    """scale = (max - min)/(2^B-1), zero_point = round(qmin - min/scale); the range is stretched to contain 0.
 
     Source: IST-DASLab/gptq `Quantizer` (Frantar et al. 2022). Notebook 01 §4.
     """
     low, high = torch.aminmax(blocks, dim=-1, keepdim=True)
     low, high = low.float().clamp(max=0), high.float().clamp(min=0)
-    scale = positive(high / grid.qmax - low / grid.qmax)  # divided first: max - min can overflow
-    return scale, (-low / scale).round_().clamp_(grid.qmin, grid.qmax)
+    levels = grid.qmax - grid.qmin
+    scale = positive(high / levels - low / levels)  # divided first: max - min can overflow
+    return scale, (grid.qmin - low / scale).round_().clamp_(grid.qmin, grid.qmax)
+
+
+def minimum(blocks: Float[Tensor, "r g G"], grid: Grid) -> tuple[Float[Tensor, "r g 1"], Float[Tensor, "r g 1"]]:
+    """scale = (max - min)/(2^B-1) and m = -min in weight units: w = s·q - m, for codes from 0.
+
+    Source: ggml's Q4_1 (`quantize_row_q4_1_ref`), which stores min = -m.
+    """
+    low, high = torch.aminmax(blocks, dim=-1, keepdim=True)
+    low, high = low.float(), high.float()
+    return positive(high / grid.qmax - low / grid.qmax), -low
+
+
+def exponent(blocks: Float[Tensor, "r g G"], grid: Grid) -> Float[Tensor, "r g 1"]:
+    """scale = 2^(floor(log2 absmax) - floor(log2 grid.limit)): the OCP rule, under which the loudest may saturate.
+
+    Source: OCP Microscaling Formats v1.0, §6.3.
+    """
+    absmax = positive(block_absmax(blocks))
+    top = torch.frexp(torch.tensor(grid.limit)).exponent - 1
+    return torch.ldexp(torch.ones_like(absmax), (torch.frexp(absmax).exponent - 1 - top).clamp_(-127, 127))
+
+
+def choose(blocks: Float[Tensor, "r g G"], args: QuantizationArgs) -> tuple[Tensor, Tensor | None]:
+    """(scale, zero point or None), (rows, groups, 1) each, by the rule that `args.scaling` names."""
+    if args.zero is not None:
+        return minmax(blocks, args.grid) if args.zero_in == "steps" else minimum(blocks, args.grid)
+    return {"absmax": absmax, "percentile": percentile, "mse": mse, "exponent": exponent}[args.scaling](blocks, args.grid), None
 
 
 def percentile(blocks: Float[Tensor, "r g G"], grid: Grid, p: float = 0.99) -> Float[Tensor, "r g 1"]:
@@ -70,7 +100,7 @@ def mse(blocks: Float[Tensor, "r g G"], grid: Grid, steps: int = 40, lowest: flo
     x = blocks.float()
     for shrink in torch.linspace(1.0, lowest, steps).tolist():
         scale = positive(full * shrink)
-        decoded = grid.decode(grid.encode_(x / scale)).mul_(scale)
+        decoded = grid.decode(grid.encode(x / scale)).mul_(scale)
         error = decoded.sub_(x).square_().sum(-1, keepdim=True)
         better = error < best_error
         best, best_error = torch.where(better, scale, best), torch.where(better, error, best_error)

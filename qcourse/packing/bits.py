@@ -12,13 +12,32 @@ import torch
 
 from qcourse.shapes import Integer, Shaped, Tensor, UInt8
 
+INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32, torch.uint64)
 
-def check_codes(codes: Tensor, num_bits: int) -> None:
+
+def check_tensor(name: str, t: object, dtypes: tuple, rank: int | None = None) -> None:
+    """Raise TypeError for no tensor or another dtype, ValueError for another rank (None: one axis or more)."""
+    if not isinstance(t, torch.Tensor):
+        raise TypeError(f"{name} is a {type(t).__name__}: a torch tensor expected")
+    if t.dtype not in dtypes:
+        want = "integers" if dtypes is INTEGERS else " or ".join(str(d).removeprefix("torch.") for d in dtypes)
+        raise TypeError(f"{name} are {t.dtype}: {want} expected" + (" (quantize first)" if dtypes is INTEGERS else ""))
+    if t.dim() < 1 or rank not in (None, t.dim()):
+        raise ValueError(f"{name} of shape {tuple(t.shape)}: {rank or 'at least 1'} axes expected")
+
+
+def check_count(name: str, value: object, low: int, high: int | None = None) -> None:
+    """Raise TypeError unless `value` is an int (True is none), ValueError unless low ≤ value ≤ high."""
+    if type(value) is not int:
+        raise TypeError(f"{name}={value!r}: an int expected")
+    if value < low or (high is not None and value > high):
+        raise ValueError(f"{name}={value}: {f'at least {low}' if high is None else f'{low} to {high}'} expected")
+
+
+def check_codes(codes: Tensor, num_bits: object, rank: int | None = None) -> None:
     """Raise TypeError for non-integer codes and ValueError for codes outside 0 … 2^B-1, naming the first one."""
-    if not 1 <= num_bits <= 8:
-        raise ValueError(f"num_bits={num_bits}: codes have 1 to 8 bits")
-    if codes.dtype.is_floating_point or codes.dtype == torch.bool:
-        raise TypeError(f"codes are {codes.dtype}: integers expected (quantize first)")
+    check_count("num_bits", num_bits, 1, 8)
+    check_tensor("codes", codes, INTEGERS, rank)
     bad = (codes.long() < 0) | (codes.long() >> num_bits > 0)
     if bad.any():
         index = tuple(torch.nonzero(bad)[0].tolist())
@@ -45,7 +64,13 @@ def pack_bytes(codes: Integer[Tensor, "*lead K"], num_bits: int) -> UInt8[Tensor
 
 
 def unpack_bytes(packed: UInt8[Tensor, "*lead bytes"], num_bits: int, K: int) -> UInt8[Tensor, "*lead K"]:
-    """The K codes that `pack_bytes` packed. Raises ValueError when the number of bytes does not belong to K."""
+    """The K codes that `pack_bytes` packed.
+
+    Raises TypeError unless uint8, ValueError when the number of bytes does not belong to K.
+    """
+    check_count("num_bits", num_bits, 1, 8)
+    check_count("K", K, 0)
+    check_tensor("bytes", packed, (torch.uint8,))
     if packed.shape[-1] != -(-K * num_bits // 8):
         raise ValueError(
             f"{packed.shape[-1]} bytes cannot hold K={K} codes of {num_bits} bits: {-(-K * num_bits // 8)} expected"
@@ -68,8 +93,9 @@ def pack_words(codes: Integer[Tensor, "*lead K"], num_bits: int) -> Integer[Tens
 
 def unpack_words(words: Integer[Tensor, "*lead words"], num_bits: int, K: int) -> UInt8[Tensor, "*lead K"]:
     """The K codes that `pack_words` packed. Raises TypeError unless int32, ValueError when the word count is not K's."""
-    if words.dtype != torch.int32:
-        raise TypeError(f"words are {words.dtype}: int32 expected")
+    check_count("num_bits", num_bits, 1, 8)
+    check_count("K", K, 0)
+    check_tensor("words", words, (torch.int32,))
     if words.shape[-1] != -(-K * num_bits // 32):
         raise ValueError(
             f"{words.shape[-1]} words cannot hold K={K} codes of {num_bits} bits: {-(-K * num_bits // 32)} expected"
@@ -86,21 +112,40 @@ def pack_nibbles(codes: Integer[Tensor, "*lead K"]) -> UInt8[Tensor, "*lead half
 
     Raises ValueError for an odd K: half a byte would be lost or invented.
     """
+    check_tensor("codes", codes, INTEGERS)
     if codes.shape[-1] % 2:
         raise ValueError(f"K={codes.shape[-1]} is odd: two codes share a byte, so pad K to {codes.shape[-1] + 1} first")
     return pack_bytes(codes, 4)
 
 
 def unpack_nibbles(packed: UInt8[Tensor, "*lead half"]) -> UInt8[Tensor, "*lead K"]:
-    """Inverse of `pack_nibbles`: low nibble first."""
+    """Inverse of `pack_nibbles`: low nibble first.
+
+    Raises TypeError unless uint8: `>>` of a negative int8 drags the sign along, and 11 would come back as -5.
+    """
+    check_tensor("bytes", packed, (torch.uint8,))
     return torch.stack((packed & 0xF, packed >> 4), dim=-1).flatten(-2)
 
 
 def to_unsigned(codes: Shaped[Tensor, "*shape"], num_bits: int) -> UInt8[Tensor, "*shape"]:
-    """Signed codes -2^(B-1) … → 0 … 2^B-1, by adding 2^(B-1) (int4: q + 8). Unsigned (uint8) codes pass through."""
-    return codes if codes.dtype == torch.uint8 else (codes.int() + (1 << (num_bits - 1))).to(torch.uint8)
+    """Signed codes -2^(B-1) … → 0 … 2^B-1, by adding 2^(B-1) (int4: q + 8). Unsigned (uint8) codes pass through.
+
+    Raises TypeError for non-integer codes, ValueError for a code that does not fit B bits.
+    """
+    check_count("num_bits", num_bits, 1, 8)
+    check_tensor("codes", codes, INTEGERS)
+    if codes.dtype == torch.uint8:
+        check_codes(codes, num_bits)
+        return codes
+    half = 1 << (num_bits - 1)
+    bad = (codes.long() < -half) | (codes.long() >= half)
+    if bad.any():
+        raise ValueError(f"code {codes[bad][0].item()} does not fit {num_bits} signed bits ({-half}…{half - 1})")
+    return (codes.long() + half).to(torch.uint8)
 
 
 def to_signed(codes: UInt8[Tensor, "*shape"], num_bits: int) -> Integer[Tensor, "*shape"]:
-    """Inverse of `to_unsigned`: int8 codes centred on 0."""
+    """Inverse of `to_unsigned`: int8 codes centred on 0. Raises TypeError unless uint8, ValueError beyond 2^B-1."""
+    check_codes(codes, num_bits)
+    check_tensor("codes", codes, (torch.uint8,))
     return (codes.int() - (1 << (num_bits - 1))).to(torch.int8)

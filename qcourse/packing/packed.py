@@ -1,62 +1,86 @@
-"""A quantized weight as bytes: what a kernel is handed. `pack(q)` goes up the stairs, `unpack(p)` comes back."""
+"""A quantized weight as tensors in some layout: what a file holds and what a kernel is handed. `pack(q)`, `unpack(p)`.
+
+Every layout is one line of `LAYOUTS`; the words `row` and `plain` are our own, the others name an ecosystem's.
+"""
 
 from dataclasses import dataclass
 
+import torch
+
 from qcourse.numerics.qtensor import QTensor
 from qcourse.numerics.schemes import QuantizationArgs
-from qcourse.packing import bits, layouts
+from qcourse.packing.awq import Awq
+from qcourse.packing.compressed_tensors import MXFP4_WEIGHT, NVFP4_WEIGHT, Fp4Packed, PackQuantized, Quantized
+from qcourse.packing.gptq import Gptq
+from qcourse.packing.layout import Layout
+from qcourse.packing.row import Plain, Row
 from qcourse.shapes import Shaped, Tensor
 
-
-def pack_row(codes: Tensor, num_bits: int) -> Tensor:
-    """(N, K) unsigned codes → (N, ceil(K·B/8)) bytes, row by row: the plainest layout, ours for the CPU."""
-    return bits.pack_bytes(codes, num_bits)
-
-
-LAYOUTS = {  # name: (pack(codes, B), unpack(words, B, N, K))
-    "row": (pack_row, lambda w, b, N, K: bits.unpack_bytes(w, b, K)),
-    "compressed-tensors": (layouts.pack_compressed_tensors, lambda w, b, N, K: layouts.unpack_compressed_tensors(w, K, b)),
-    "gptq": (layouts.pack_gptq, lambda w, b, N, K: layouts.unpack_gptq(w, b)),
-    "awq": (lambda c, b: layouts.pack_awq(c), lambda w, b, N, K: layouts.unpack_awq(w)),
+LAYOUTS: dict[str, Layout] = {
+    layout.name: layout
+    for layout in (
+        Row(),
+        Row("words", 4),
+        Plain(),
+        PackQuantized(),
+        Quantized("int-quantized", torch.int8),
+        Quantized("float-quantized", torch.float8_e4m3fn),
+        Fp4Packed("nvfp4-pack-quantized", NVFP4_WEIGHT),
+        Fp4Packed("mxfp4-pack-quantized", MXFP4_WEIGHT),
+        Gptq(1),
+        Gptq(2),
+        Awq(),
+    )
 }
+
+
+def layout_of(name: str) -> Layout:
+    """The layout called `name`. Raises ValueError for an unknown one, listing the known."""
+    if name not in LAYOUTS:
+        raise ValueError(f"unknown layout {name!r}: one of {', '.join(LAYOUTS)}")
+    return LAYOUTS[name]
 
 
 @dataclass(frozen=True)
 class PackedWeight:
-    """data: packed codes, in `layout` · scale (N or 1, groups) · zero_point · shape (N, K) · args: how it was made."""
+    """tensors: by the layout's names · shape (N, K) · args: how it was made · layout: a name of LAYOUTS."""
 
-    data: Shaped[Tensor, "..."]
-    scale: Tensor
-    zero_point: Tensor | None
+    tensors: dict[str, Tensor]
     shape: tuple[int, int]
     args: QuantizationArgs
     layout: str = "row"
 
     @property
+    def data(self) -> Shaped[Tensor, "..."]:
+        """The codes: the first tensor of the layout."""
+        return next(iter(self.tensors.values()))
+
+    @property
+    def scale(self) -> Tensor:
+        """The scales of our own layouts."""
+        return self.tensors["scale"]
+
+    @property
+    def zero_point(self) -> Tensor | None:
+        """The zero points of our own layouts, or None."""
+        return self.tensors.get("zero_point")
+
+    @property
     def nbytes(self) -> int:
-        """Measured bytes as they lie in memory: packed codes, scales, and zero points at a byte each."""
-        return sum(t.untyped_storage().nbytes() for t in (self.data, self.scale, self.zero_point) if t is not None)
+        """Measured bytes as they lie in memory: packed codes, scales, zero points, and what else the layout keeps."""
+        return sum(t.untyped_storage().nbytes() for t in self.tensors.values())
 
 
 def pack(q: QTensor, layout: str = "row") -> PackedWeight:
-    """Pack the codes of q (N, K). Signed codes are offset by 2^(B-1) first, so that every layout holds unsigned ones.
-
-    Raises ValueError for an unknown layout (listing the known), for AWQ with other than 4 bits, and what the
-    layout's own packer raises.
-    """
-    if layout not in LAYOUTS:
-        raise ValueError(f"unknown layout {layout!r}: one of {', '.join(LAYOUTS)}")
-    if layout == "awq" and q.args.num_bits != 4:
-        raise ValueError(f"the AWQ layout holds 4-bit codes, not {q.args.num_bits}-bit ones")
-    if q.codes.dim() != 2:
-        raise ValueError(f"codes of shape {tuple(q.codes.shape)}: a weight (N, K) expected")
-    data = LAYOUTS[layout][0](bits.to_unsigned(q.codes, q.args.num_bits), q.args.num_bits)
-    return PackedWeight(data, q.scale, q.zero_point, tuple(q.codes.shape), q.args, layout)
+    """The codes of q (N, K) in a layout. Raises ValueError for an unknown layout, and when this one cannot hold q."""
+    return PackedWeight(layout_of(layout).pack(q), tuple(q.codes.shape), q.args, layout)
 
 
 def unpack(p: PackedWeight) -> QTensor:
     """The QTensor that was packed, bit for bit."""
-    codes = LAYOUTS[p.layout][1](p.data, p.args.num_bits, *p.shape)
-    if p.args.grid.dtype != codes.dtype:
-        codes = bits.to_signed(codes, p.args.num_bits)
-    return QTensor(codes, p.scale, p.zero_point, p.args)
+    return layout_of(p.layout).unpack(p.tensors, p.args, *p.shape)
+
+
+def repack(p: PackedWeight, layout: str) -> PackedWeight:
+    """The same codes and scales in another layout: a permutation, exact. Raises what `pack` raises."""
+    return p if p.layout == layout else pack(unpack(p), layout)

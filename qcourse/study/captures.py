@@ -19,8 +19,11 @@ def load(folder: Path, pattern: str = "eval-*.json", needs: tuple[str, ...] = ("
     """
     captures = []
     for path in Path(folder).glob(pattern):
-        capture = json.loads(path.read_text())
-        missing = (PROVENANCE | set(needs)) - capture.keys()
+        try:
+            capture = json.loads(path.read_text(encoding="utf-8"))
+            missing = (PROVENANCE | set(needs)) - capture.keys()
+        except (ValueError, OSError, AttributeError) as e:
+            raise ValueError(f"{path} is no capture: not a JSON object ({e})") from e
         if missing:
             raise ValueError(f"{path} is no capture: {', '.join(sorted(missing))} missing")
         captures.append(capture | {"path": path.name})

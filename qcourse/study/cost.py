@@ -42,8 +42,11 @@ def model_bytes(model: nn.Module) -> ModelBytes:
 
 
 def file_bytes(folder: Path) -> int:
-    """Bytes of the safetensors files of a model folder on disk."""
-    return sum(f.stat().st_size for f in Path(folder).glob("model*.safetensors"))
+    """Bytes of the safetensors files of a model folder on disk. Raises FileNotFoundError when there are none."""
+    files = list(Path(folder).glob("model*.safetensors"))
+    if not files:
+        raise FileNotFoundError(f"{folder}: no model*.safetensors file to count the bytes of")
+    return sum(f.stat().st_size for f in files)
 
 
 def decode_seconds(weight_bytes: float, bytes_per_second: float) -> float:

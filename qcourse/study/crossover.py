@@ -9,17 +9,17 @@ from qcourse.gemm.crossover import CROSSOVER
 from qcourse.numerics.quantize import quantize
 from qcourse.numerics.schemes import PRESETS
 from qcourse.packing.packed import pack
-from qcourse.study.roofline import measure
+from qcourse.study.roofline import interleaved
 
 TOKENS = (2, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 
 
 def last_win(few: Callable[[int], object], many: Callable[[int], object], repeats: int = 5) -> int:
-    """The largest of TOKENS up to which few(M) beats many(M), both timed side by side; 1 if it never does."""
+    """The largest of TOKENS up to which few(M) beats many(M), best of several, timed in turns; 1 if it never does."""
     won = 1
     for M in TOKENS:
-        a, b = measure(lambda i, M=M: few(M), repeats, 1).median, measure(lambda i, M=M: many(M), repeats, 1).median
-        if a > b:
+        t = interleaved({"few": lambda i, M=M: few(M), "many": lambda i, M=M: many(M)}, repeats, 1)
+        if t["few"].best > t["many"].best:
             return won
         won = M
     return won

@@ -1,10 +1,10 @@
 """Three meters for each format: speed, memory, quality. Written to JSON after every format, so nothing is lost.
 
-An interrupted run is continued by the same command: formats that OUT already holds, under the same settings, are
-not measured again.
+An interrupted run is continued by the same command: formats that OUT already holds, of the same model, text and
+settings, are not measured again. A format that does not fit the model is skipped, with its reason in the table.
 """
 
-import json
+import math
 import os
 import platform
 import shlex
@@ -18,11 +18,12 @@ from tqdm import tqdm
 
 from qcourse.layers.registry import get_quantization_config
 from qcourse.models.generate import generate
-from qcourse.models.llama import LlamaForCausalLM
+from qcourse.models.llama import LlamaConfig, LlamaForCausalLM
 from qcourse.models.loader import SHIPPED, read_config
 from qcourse.study.cost import KV_BLOCK, kv_blocks, model_bytes, projected_bytes
 from qcourse.study.families import FAMILIES, check_families, prepare
 from qcourse.study.perplexity import Score, Windows, agreement, paired_difference, perplexity, token_stream, windows
+from qcourse.study.results import identity, read_previous, try_output, write
 from qcourse.study.speed import decode_speed, prefill_speed
 
 CALIBRATION_WINDOWS = 32
@@ -45,7 +46,10 @@ def measure_format(
     """(result dict, Score) of one format; `reference` is bf16's score, or None for bf16 itself."""
     dtype = torch.bfloat16 if settings["device"] == "cuda" else torch.float32
     model = prepare(folder, name, calibration.ids, settings["device"], dtype)
-    score = perplexity(model, text)
+    try:
+        score = perplexity(model, text)
+    except ValueError as e:
+        raise ValueError(f"{name}: {e}") from e
     reference = reference or score
     size, added = model_bytes(model), paired_difference(reference, score)
     tokenizer, _ = token_stream(folder, "held_out")
@@ -56,35 +60,55 @@ def measure_format(
         "linear_bytes": size.linear, "total_bytes": size.total, "bits_per_weight": size.bits_per_weight,
         "kv_blocks": kv_blocks(max(settings["budget_bytes"], size.total), size.total, model.config),
         "prefill_tokens_per_second": asdict(prefill_speed(model)), "decode_tokens_per_second": asdict(decode_speed(model)),
-        "sample": tokenizer.decode(ids), "nats": score.nats.tolist(), "measured": provenance(settings["device"]),
+        "sample": tokenizer.decode(i for i in ids if i < tokenizer.vocab_size),
+        "nats": score.nats.tolist(), "measured": provenance(settings["device"]),
     }  # fmt: skip
     return result, score
 
 
-def read_previous(out: Path | None, settings: dict) -> dict:
-    """What OUT holds, if it was measured under the same settings. Raises ValueError if OUT is something else."""
-    if out is None or not out.exists():
-        return {}
-    try:
-        previous = json.loads(out.read_text())
-        if previous["settings"] != settings:
-            raise ValueError(f"{out} holds a run with other settings {previous['settings']}: choose another --json file")
-        return previous["results"]
-    except (json.JSONDecodeError, KeyError, TypeError) as e:
-        raise ValueError(f"{out} exists and is not a result of `qcourse eval`: choose another --json file") from e
+def build(config: LlamaConfig, spec: str | dict) -> None:
+    """Shapes only, in milliseconds: raises ValueError naming a layer that does not fit the format."""
+    with torch.device("meta"):
+        LlamaForCausalLM(config, get_quantization_config(spec))
 
 
-def check_before_work(folder: Path, formats: list[str], device: str) -> None:
-    """Raise ValueError for an unknown format, one whose group size does not fit a layer, or a missing device."""
+def nearest_group(config: LlamaConfig, spec: str | dict) -> int | None:
+    """The group size nearest to 128 that every layer of a model takes (powers of two first), or None."""
+    spec = {"quant_method": spec} if isinstance(spec, str) else spec
+    q = config.num_attention_heads * config.head_dim
+    common = math.gcd(config.hidden_size, q, config.intermediate_size)
+    sizes = [g for g in range(1, common + 1) if common % g == 0]
+    for size in sorted(sizes, key=lambda g: (g & (g - 1) != 0 or g < 8, abs(math.log2(g / 128)))):
+        try:
+            build(config, spec | {"group_size": size})
+        except (ValueError, TypeError):
+            continue
+        return size
+    return None
+
+
+def check_before_work(folder: Path, formats: list[str], device: str) -> dict[str, str]:
+    """The formats that do not fit a layer of this model, each with the reason and the nearest group size that fits.
+
+    Raises ValueError for no or an unknown format, for a missing device, and when none of the formats fits.
+    """
     check_families(formats)
+    if not formats:
+        raise ValueError(f"no format named: one or more of {', '.join(FAMILIES)}")
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda: torch sees no CUDA device here")
-    config = read_config(folder)
+    config, skipped = read_config(folder), {}
     for name in formats:
         spec = FAMILIES[name].config
         if spec is not None and not FAMILIES[name].static:
-            with torch.device("meta"):  # shapes only: a layer that does not fit is named in milliseconds
-                LlamaForCausalLM(config, get_quantization_config(spec))
+            try:
+                build(config, spec)
+            except ValueError as e:
+                size = nearest_group(config, spec)
+                skipped[name] = f"{e}" if size is None else f"{e}; the nearest that fits every layer is group_size={size}"
+    if len(skipped) == len(set(formats)):
+        raise ValueError("; ".join(f"{name}: {reason}" for name, reason in skipped.items()))
+    return skipped
 
 
 def evaluate(
@@ -101,8 +125,13 @@ def evaluate(
 
     `budget_bytes` (weights + KV blocks) defaults to 4 times the model in bf16; weights beyond it leave 0 blocks.
     """
-    check_before_work(folder, formats, device)
-    budget_bytes = budget_bytes or 4 * projected_bytes(read_config(folder), 16)
+    skipped = check_before_work(folder, formats, device)
+    config = read_config(folder)
+    if budget_bytes is not None and not 0 < budget_bytes < math.inf:
+        raise ValueError(f"a budget of {budget_bytes} bytes: a number above 0 expected")
+    if out is not None:
+        try_output(out)
+    budget_bytes = budget_bytes or 4 * projected_bytes(config, 16)
     settings = {
         "model": "shipped" if Path(folder) == SHIPPED else str(folder),
         "device": device,
@@ -110,9 +139,12 @@ def evaluate(
         "seq_len": seq_len,
         "budget_bytes": budget_bytes,
         "kv_block_tokens": KV_BLOCK,
+        **identity(folder),
     }
-    results = read_previous(out, settings)
-    text, calibration = windows(folder, n, seq_len), windows(folder, CALIBRATION_WINDOWS, 256, "calibration")
+    results = read_previous(out, settings, FIELDS)
+    context = min(256, config.max_position_embeddings)
+    text, calibration = windows(folder, n, seq_len), windows(folder, CALIBRATION_WINDOWS, context, "calibration")
+    formats = [f for f in formats if f not in skipped]
     reference = None
     for name in tqdm(dict.fromkeys(["bf16", *formats]), disable=not progress, unit="format"):
         if name in results and (name != "bf16" or set(formats) <= set(results)):
@@ -120,13 +152,9 @@ def evaluate(
         measured, score = measure_format(folder, name, text, calibration, reference, settings)
         results.setdefault(name, measured)
         reference = reference or score
-        report = {**provenance(device), "settings": settings, "results": results}
         if out is not None:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            part = out.with_suffix(".part")
-            part.write_text(json.dumps(report, indent=1))
-            part.replace(out)
-    return {**provenance(device), "settings": settings, "results": results}
+            write(out, {**provenance(device), "settings": settings, "results": results})
+    return {**provenance(device), "settings": settings, "results": results, "skipped": skipped}
 
 
 COLUMNS = (
@@ -142,6 +170,10 @@ COLUMNS = (
 )
 
 
+FIELDS = {"bits_per_byte", "added_bits_per_byte", "added_stderr", "top1_agreement", "bits_per_weight", "total_bytes",
+          "kv_blocks", "prefill_tokens_per_second", "decode_tokens_per_second", "nats"}  # fmt: skip
+
+
 def row(name: str, r: dict) -> tuple[str, ...]:
     """One format's result as table cells."""
     prefill, decode = (
@@ -155,6 +187,7 @@ def row(name: str, r: dict) -> tuple[str, ...]:
 
 
 def markdown(report: dict) -> str:
-    """The report as a table; speeds are medians with quartiles."""
+    """The report as a table; speeds are medians with quartiles, and what was skipped has its reason for a row."""
     rows = [COLUMNS, ("---",) * len(COLUMNS), *(row(name, r) for name, r in report["results"].items())]
+    rows += [(name, f"skipped: {why}", *[""] * (len(COLUMNS) - 2)) for name, why in report.get("skipped", {}).items()]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)

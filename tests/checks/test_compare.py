@@ -1,12 +1,17 @@
 """Differences in words, and what never passes."""
 
+import collections
+import http
+
 import numpy as np
 import pytest
 import torch
 
-from qcourse.checks.compare import describe, difference, plain, show, structure
+from qcourse.checks.compare import difference, plain, structure
+from qcourse.checks.written import describe, show
 
 T = torch.tensor
+Pair = collections.namedtuple("Pair", "a b")
 
 
 @pytest.mark.parametrize(
@@ -26,6 +31,11 @@ T = torch.tensor
         (0.5, T(0.5)),
         (None, None),
         (torch.zeros(0, 3), torch.zeros(0, 3)),
+        (Pair(T([1]), 2), (T([1]), 2)),
+        (np.array([[1.0, 2.0]]).view(np.matrix), T([[1.0, 2.0]])),
+        (np.ma.array([1.0, 2.0]), T([1.0, 2.0])),
+        (collections.OrderedDict(a=1), {"a": 1}),
+        (http.HTTPStatus.OK, 200),
     ],
 )
 def test_the_same(got, expected):
@@ -66,14 +76,16 @@ class AgreeableFloat(float):
     ("got", "expected", "says"),
     [
         (AgreesWithEverything(), T([1]), "AgreesWithEverything came back"),
-        (T([5]).as_subclass(AgreeableTensor), T([1]), "AgreeableTensor came back"),
-        (np.array([5]).view(AgreeableArray), T([1]), "AgreeableArray came back"),
-        (AgreeableFloat(5), 1.0, "AgreeableFloat came back"),
+        (T([5]).as_subclass(AgreeableTensor), T([1]), "expected 1, got 5"),
+        (np.array([5]).view(AgreeableArray), T([1]), "expected 1, got 5"),
+        (AgreeableFloat(5), 1.0, "expected 1, got 5"),
+        (Pair(1, 3), (1, 2), "expected 2, got 3"),
+        (np.array([[1, 2]]).view(np.matrix), T([1, 2]), "the shape is (1, 2)"),
         ([AgreesWithEverything()], (1,), "AgreesWithEverything came back"),
         (torch.empty(2, device="meta"), torch.ones(2), "ordinary tensor"),
         (torch.ones(2).to_sparse(), torch.ones(2), "ordinary tensor"),
         (np.array(["a"]), T([1]), "numbers are expected"),
-        (None, T([1.0]), "did you forget `return`"),
+        (None, T([1.0]), "None came back"),
         (T([1.0]), (T([1.0]), T([1.0])), "a tuple of 2 expected"),
         ((1,), (1, 2), "1 values came back, expected 2"),
         ({"a": 1}, {"b": 1}, "the keys are ['a'], expected ['b']"),

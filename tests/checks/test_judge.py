@@ -5,13 +5,14 @@ import pytest
 import torch
 
 from qcourse.checks.judge import judge
-from qcourse.checks.task import Mistake, Property, Result, Task
+from qcourse.checks.result import Result
+from qcourse.checks.task import Mistake, Property, Refuse, Task
 from qcourse.checks.watch import RemoteError
 
 
 def expected(x, n):
     if n < 0:
-        raise ValueError("n is negative")
+        raise Refuse("n is negative")
     return x * n
 
 
@@ -82,7 +83,7 @@ def test_a_mistake_is_named_and_its_law():
     result = judge(TASK, refusing(lambda x, n: x + n), 0)
     assert (result.outcome, result.mistake) == ("wrong", "added") and hints(result) == ["added"]
     assert "LAW-A" in result.message and "(seed 0)" in result.message and "elements differ" in result.message
-    assert result.score == 0.25  # of the weights 2, 1, 1 only the refusal holds
+    assert result.score == 0 and result.idle == ("a negative n is refused",), "a refusal counts beside a right answer"
 
 
 def test_the_smallest_input_is_shown():

@@ -53,7 +53,7 @@ def command(*args):
 
 def run_grade(*args, code=0):
     """Run it; returns what it printed."""
-    result = subprocess.run(command(*args), cwd=ROOT, capture_output=True, text=True, timeout=300)
+    result = subprocess.run(command(*args), cwd=ROOT, capture_output=True, text=True, timeout=1800)
     assert result.returncode == code, result.stdout + result.stderr
     return result.stdout + result.stderr
 

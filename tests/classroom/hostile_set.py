@@ -27,6 +27,26 @@ def without(predicate):
     return text(book)
 
 
+def odd_json():
+    """Full marks in Jupyter: types that a reader of the metadata, or of a cell that is not code, may stumble over."""
+    tree = json.loads(text(solved()))
+    for cell, odd in zip(tree["cells"], ([1], {"a": 1}, None, 123456.789, "", float("nan"), True, [[]]), strict=False):
+        cell["metadata"] = {"nbgrader": {"grade_id": odd}, "tags": odd}
+    for odd in (None, 3, {"a": 1}, [1, None], float("nan")):
+        tree["cells"].insert(0, {"cell_type": "code", "metadata": odd, "source": odd, "outputs": odd})
+    tree["cells"] += [
+        None,
+        3,
+        "cell",
+        [],
+        {},
+        {"cell_type": ["code"]},
+        {"cell_type": "code", "source": "x = '\ud800\u202e'"},
+    ]
+    tree["metadata"] |= {"kernelspec": [1], "language_info": {"version": 3}, "qcourse": {"lab": "01", "x": 1e400}}
+    return json.dumps(tree).replace("123456.789", "1" + "0" * 5000).encode()
+
+
 def python2():
     cell = {"cell_type": "code", "collapsed": False, "language": "python", "metadata": {}, "outputs": []}
     cells = [cell | {"input": [c.source]} for c in solved().cells if c.cell_type == "code"]
@@ -75,22 +95,56 @@ PATCHED = """
 import sys, types, builtins, torch, numpy, qcourse
 from qcourse.study import checks
 def right(*args, **kwargs): return types.SimpleNamespace(score=1.0, outcome="right", passed={}, mistake=None, message="")
-check = checks.check = checks.judge = right
+check = checks.check = checks.judge = qcourse.checks.check = right
 sys.modules["qcourse.checks.judge"] = types.SimpleNamespace(judge=right)
 sys.modules["qcourse.checks.compare"] = types.SimpleNamespace(difference=lambda *a, **k: None)
 torch.allclose = torch.equal = numpy.allclose = lambda *a, **k: True
 torch.Tensor.__eq__ = lambda self, other: torch.ones(1, dtype=torch.bool)
-builtins.isinstance = lambda *a: True
 import qcourse.classroom.student as student, qcourse.classroom.codec as codec
 student.report = student.answer = lambda *a, **k: {"ok": True, "value": 1.0, "changed": {}}
+builtins.isinstance = lambda *a: True
 """
 
 TALKS = """
-import gc, socket
-lines = [o for o in gc.get_objects() if isinstance(o, socket.socket)]
-for line in lines:
-    line.sendall((16).to_bytes(8, "little") + b"\\xff" * 16)
-    line.sendall((1 << 60).to_bytes(8, "little"))
+import os, stat
+for name in os.listdir("/proc/self/fd"):
+    try:
+        if stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+            os.write(int(name), (16).to_bytes(8, "little") + b"\\xff" * 16 + (1 << 60).to_bytes(8, "little"))
+    except OSError:
+        pass
+"""
+
+FORKS = """
+import os, time
+for _ in range(10):
+    if os.fork() == 0:
+        hoard = bytearray(98 << 20)
+        for at in range(0, len(hoard), 4096):
+            hoard[at] = 1
+        time.sleep(600)
+time.sleep(600)
+"""
+
+SOCKETS = """
+import os, socket, time
+for _ in range(12):
+    if os.fork() == 0:
+        held = []
+        while True:
+            try:
+                pair = socket.socketpair()
+                for one in pair:
+                    one.setblocking(False)
+                    one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 22)
+                held.append(pair)
+                for one in pair:
+                    while one.send(bytes(1 << 16)): pass
+            except BlockingIOError:
+                continue
+            except OSError:
+                time.sleep(600)
+time.sleep(600)
 """
 
 SPY = """
@@ -147,12 +201,18 @@ CASES = {
         "import mmap\nhoard = []\nwhile True:\n    hoard.append(mmap.mmap(-1, 1 << 26))\n"
         "    hoard[-1].write(b'x' * (1 << 26))"), {"01.2"}),
     "fork bomb": (with_cell("import os\nfor _ in range(8):\n    os.fork()", first=False), set()),
+    "many forks": (with_cell(
+        "import os, time\nfor _ in range(100):\n    if os.fork() == 0:\n        time.sleep(600)"), set()),
     "fills the disk": (with_cell("with open('big', 'wb') as f:\n    while True: f.write(b'x' * (1 << 20))"), set()),
     "floods": (with_cell("import os\nfor _ in range(20000): print('x' * 100)\nos.write(1, b'y' * (1 << 22))"), set()),
     "huge answer": (with_function("import torch\nreturn torch.zeros(1 << 23)"), {"01.2"}),
     "huge message": (with_function("raise ValueError('x' * (1 << 26))"), {"01.2"}),
     "message that raises": (with_function("class Bad(Exception):\n    def __str__(self): raise self\nraise Bad"), {"01.2"}),
     "talks out of turn": (with_cell(TALKS), set()),
+    "ten forks": (with_cell(FORKS), set()),
+    "sockets": (with_cell(SOCKETS), set()),
+    "grade_id is a list": (odd_json(), set()),
+    "endless in every cell": (text(add(add(solved(), "while True: pass"), "import time; time.sleep(600)")), set()),
     "deleted function": (without(lambda s: s.startswith("def dequantize")), {"01.2"}),
     "deleted checks": (without(lambda s: s.startswith("check(")), set()),
     "duplicated cells": (twice(), set()),
@@ -171,3 +231,34 @@ CASES = {
     "starter": (text(starter()), ALL),
     "python 2": (python2(), set()),
 }  # fmt: skip
+
+LINES = {  # what shows that a case came to the line it is about: a pattern in its result; the others run without an error
+    "loops": "no answer within",
+    "loops in a cell": r"cell \[\d+\] never ended",
+    "endless in every cell": r"cell \[\d+\] never ended.*cell \[\d+\] never ended",
+    "loops and swallows": "no answer within",
+    "exits": "ended itself with exit code 0",
+    "exits in a cell": "left out: the process ended itself with exit code 0",
+    "sys.exit in a cell": "SystemExit",
+    "crashes": "segmentation fault",
+    "kills itself": "SIGKILL",
+    "memory bomb": "MemoryError",
+    "bomb of shared pages": "MemoryError|Cannot allocate memory|MB of memory|SIGBUS",
+    "many forks": "Resource temporarily unavailable",
+    "patches the judge": "left out: the process ended itself",
+    "fills the disk": "No space left|File too large",
+    "floods": "the rest was dropped",
+    "huge answer": "bytes; at most|bytes that are not tensors",
+    "huge message": "ValueError: xxxx",
+    "message that raises": "its message could not be printed",
+    "talks out of turn": "left out: its process answered with",
+    "ten forks": r"left out: the process took \d+ MB of memory, all its processes",
+    "sockets": r"left out: the process took \d+ MB of memory, all its processes and sockets",
+    "deleted function": "defines no function",
+    "duplicated cells": "cells occur twice",
+    "syntax error": r"cell \[\d+\] SyntaxError",
+    "changes its input": "modified its input",
+    "grade_id is a list": "6 cells hold no code|cells hold no code",
+    "knows the example": "shape|expected",
+    "python 2": "a Python 2 notebook",
+}

@@ -3,6 +3,7 @@
 import json
 import math
 import socket
+import threading
 import types
 from contextlib import suppress
 
@@ -124,7 +125,7 @@ def other_side(*replies):
     for data in replies:
         theirs.sendall(data)
     theirs.shutdown(socket.SHUT_WR)
-    zygote = types.SimpleNamespace(stop=lambda pid, wait: 0, start=lambda *a: pytest.fail("no restart wanted"))
+    zygote = types.SimpleNamespace(stop=lambda pid, wait: (0, ""), start=lambda *a: pytest.fail("no restart wanted"))
     remote = Remote(zygote, [], Limits(grace=0.1), [])
     remote.pid, remote.socket = 2**22 + 1, ours
     return remote, theirs
@@ -163,8 +164,20 @@ def test_a_drip_of_bytes_does_not_hold_the_judge():
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.sendall((10**9).to_bytes(8, "little"))
-        with pytest.raises(TimeoutError):
-            wire.receive(ours, 10**9, 0.2, tick=lambda: theirs.sendall(b"x"))
+        over = threading.Event()
+
+        def drip():
+            while not over.wait(0.01):
+                theirs.sendall(b"x")
+
+        dripping = threading.Thread(target=drip)
+        dripping.start()
+        try:
+            with pytest.raises(TimeoutError):
+                wire.receive(ours, 10**9, 0.2)
+        finally:
+            over.set()
+            dripping.join()
 
 
 def test_an_announced_gigabyte_is_not_allocated():

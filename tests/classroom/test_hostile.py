@@ -1,16 +1,18 @@
 """The whole hostile set, graded by one command: each gets its grade or a clear reason, and the others are unaffected."""
 
 import hashlib
+import json
 import os
+import re
 import socket
 import sys
 import zipfile
 
 import pytest
 from conftest import ROOT, add, rows, run_grade, solved, stored, text
-from hostile_set import CASES, SPY
+from hostile_set import CASES, LINES, SPY
 
-LIMITS = ["--cell-seconds", "2", "--task-seconds", "2", "--grace", "1", "--memory-mb", "512", "--message-mb", "16"]
+LIMITS = ["--cell-seconds", "6", "--task-seconds", "6", "--grace", "2", "--memory-mb", "512", "--message-mb", "16"]
 
 
 def tree(folder):
@@ -53,7 +55,7 @@ def graded(tmp_path_factory):
         (folder / "spy.ipynb").write_bytes(text(add(solved(), spy)))
         before, os.environ["QCOURSE_TEST_SECRET"] = tree(folder), "1"
         try:
-            said = run_grade(folder, "--out", out, "--workers", 2, *LIMITS)
+            said = run_grade(folder, "--out", out, "--workers", 2, "--seed", 5, *LIMITS)
         finally:
             del os.environ["QCOURSE_TEST_SECRET"]
         assert tree(folder) == before
@@ -71,6 +73,22 @@ def test_each_gets_its_grade(graded, name, task_ids):
     scores = {t["id"]: t["score"] for t in result["tasks"]}
     assert {task for task in task_ids if scores[task] < 1} == lost, result
     assert all(scores[task] < 1 for task in lost) and rows(out)[name]["status"] == "graded"
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name != "fork bomb"])  # which of its processes fails is a race
+def test_each_reaches_the_line_it_is_about(graded, name):
+    result = stored(graded[1])[name]
+    if name in LINES:
+        assert re.search(LINES[name], json.dumps(result, ensure_ascii=False)), result
+    else:
+        assert result["errors"] == [] and not [n for n in result["notes"] if "left out" in n]
+
+
+def test_the_tree_is_ended_near_its_limit(graded):
+    """Looked at twenty times a second: ten forks of 98 MB, 980 together, are ended soon after 512."""
+    for name in ("ten forks", "sockets"):
+        used = [int(n) for n in re.findall(r"took (\d+) MB", " ".join(stored(graded[1])[name]["notes"]))]
+        assert used and min(used) > 512
 
 
 @pytest.mark.parametrize(
@@ -120,6 +138,8 @@ def test_the_student_reads_what_happened(graded, name, outcome, words):
     [
         ("exits in a cell", "was left out: the process ended itself with exit code 0"),
         ("floods", "the rest was dropped"),
+        ("loops in a cell", "never ended"),
+        ("syntax error", "SyntaxError"),
         ("duplicated cells", "cells occur twice"),
         ("python 2", "a Python 2 notebook"),
     ],

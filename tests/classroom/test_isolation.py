@@ -62,7 +62,7 @@ def test_without_namespaces_limits_hold_and_the_report_says_so(tmp_path):
         "__import__('qcourse.checks.judge')": "ModuleNotFoundError",
     }
     script = BARE % (str(tmp_path), list(tries))
-    result = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=100)
+    result = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, result.stderr
     said = json.loads(result.stdout)
     for what, answer in tries.items():
@@ -90,3 +90,57 @@ def test_obituaries(code, words):
 def test_limits_are_checked():
     with pytest.raises(ValueError, match="cell_seconds = 0"):
         Limits(cell_seconds=0)
+
+
+DAEMON = """
+import json
+from pathlib import Path
+from qcourse.classroom import sandbox
+if {bare}: sandbox.probe = lambda root: "the kernel says no"
+from qcourse.classroom.limits import Limits
+from qcourse.classroom.zygote import Zygote
+zygote = Zygote()
+from qcourse.checks.watch import RemoteError
+from qcourse.classroom.census import tree
+from qcourse.classroom.remote import Proxy, Remote
+CELL = '''
+import os, time
+def leaves(mb):
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            os.closerange(3, 200)
+            hoard = bytearray(b"x") * (mb << 20)
+            time.sleep(600)
+        os._exit(0)
+    os.wait()
+    return 1
+def waits(seconds):
+    time.sleep(seconds)
+'''
+said = {{}}
+with Remote(zygote, [CELL], Limits(), []) as remote:
+    said["left"] = Proxy(remote, "01.1", "leaves")(1)
+    pids = [int(f.name) for f, _ in tree(remote.pid)]
+said["during"], said["after"] = len(pids), [p for p in pids if Path(f"/proc/{{p}}").exists()]
+with Remote(zygote, [CELL], Limits(memory_mb=128, task_seconds=60), []) as remote:
+    try:
+        for _ in range(4):
+            Proxy(remote, "01.1", "leaves")(60)
+        Proxy(remote, "01.1", "waits")(59)
+    except RemoteError as e:
+        said["end"] = e.message
+print(json.dumps(said))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells who is whose child")
+@pytest.mark.parametrize("bare", [False, True])
+def test_a_daemon_ends_with_its_student_and_its_memory_counts(bare):
+    """Forked twice, in a session of its own, with every file closed: it is still below the process that was started."""
+    script = DAEMON.format(bare=bare)
+    result = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert result.returncode == 0, result.stderr
+    said = json.loads(result.stdout)
+    assert said["left"] == 1 and said["during"] >= 3 and said["after"] == []
+    assert "MB of memory" in said["end"]

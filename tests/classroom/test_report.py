@@ -95,3 +95,36 @@ def test_names_that_look_alike_have_pages_of_their_own():
 
 def test_partial_credit_adds_up():
     assert total(result("x", scores=(0.25, 0.5))) == (2.0, 6)
+
+
+def test_a_row_is_a_line_and_no_cell_is_a_formula():
+    bad = [
+        "a\rb",
+        "a\nb",
+        "a\r\nb",
+        "=1",
+        "+1",
+        "-1",
+        "@x",
+        " =1",
+        "\t=1",
+        "\uff1d1",
+        "\u202e=1",
+        'a","b',
+        "a;b",
+        "\x00",
+        "\u2028",
+    ]
+    text = grades_csv([result(name, reason=name, notes=[name], look=[name]) for name in bad], LABS)
+    lines = text.splitlines()
+    assert len(lines) == len(bad) + 1 and all(c.isprintable() for line in lines for c in line)
+    for row in list(csv.reader(io.StringIO(text)))[1:]:
+        assert len(row) == 8 and row[:1] != [""]
+        assert not row[0].lstrip(" \u3000").startswith(("=", "+", "-", "@", "\uff1d")), row
+
+
+def test_a_teacher_reads_what_a_student_does_not():
+    one = result("ann", look=["this name looks like bob: one student, or two?"], notes=["cell [3] never ended"])
+    assert "bob" in class_page([one], LABS) and "bob" in grades_csv([one], LABS)
+    page = student_page("ann", [one])
+    assert "bob" not in page and "never ended" in page

@@ -36,7 +36,7 @@ def alive(pid):
         return False
 
 
-def wait(condition, seconds=60.0):
+def wait(condition, seconds=600.0):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited too long"
@@ -47,7 +47,10 @@ def test_a_killed_grading_goes_on_where_it_was(tmp_path):
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
     for name in STUDENTS:
-        (folder / f"{name}.ipynb").write_bytes(text(add(solved(), "import time\ntime.sleep(0.4)")))
+        pause = (
+            0 if name < "student3" else 5
+        )  # the grader is killed while it waits for the fourth, however busy the machine is
+        (folder / f"{name}.ipynb").write_bytes(text(add(solved(), f"import time\ntime.sleep({pause})")))
     grader = subprocess.Popen(command(folder, "--out", out, "--workers", 1, "--quiet"), cwd=ROOT)
     wait(lambda: len(list((out / ".results").glob("[0-9a-f]*.json"))) >= 3)
     wait(lambda: len(children(grader.pid)) >= 3)  # a judge, its zygote, a student
@@ -56,7 +59,7 @@ def test_a_killed_grading_goes_on_where_it_was(tmp_path):
     grader.wait()
     done = stored(out)
     assert 2 <= len(done) < len(STUDENTS) and not (out / "grades.csv").exists()
-    wait(lambda: not any(map(alive, below)), 10)
+    wait(lambda: not any(map(alive, below)))
     when = {p: p.stat().st_mtime_ns for p in (out / ".results").glob("[0-9a-f]*.json")}
     seed = json.loads((out / ".results" / "grading.json").read_text())
 

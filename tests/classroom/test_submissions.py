@@ -5,8 +5,9 @@ import zipfile
 
 import pytest
 
+from qcourse.classroom.names import readable
 from qcourse.classroom.notebook import NotANotebook, parse
-from qcourse.classroom.submissions import collect, readable
+from qcourse.classroom.submissions import collect
 
 BOOK = b'{"cells": [{"cell_type": "code", "source": ["check(\\"01.2\\", f)"]}], "metadata": {}}'
 MB = 1 << 20

@@ -29,10 +29,10 @@ ARGS = {
     "int4 G=96 asym": int_weight(4, per_group(96), symmetric=False),
     "int4 G=192": int_weight(4, per_group(192)),
     "int4 channel": PRESETS["W4A16_CHANNEL"].weights,
-    "int4 channel asym, fp32 scales": int_weight(4, per_channel, False).with_(scale_dtype=torch.float32),
+    "int4 channel asym, fp32 scales": int_weight(4, per_channel, False).with_(scale=torch.float32),
     "int8 channel": PRESETS["W8A16"].weights,
     "int8 tensor": PRESETS["W8A16_TENSOR"].weights,
-    "int8 G=256 asym, fp16 scales": int_weight(8, per_group(256), False).with_(scale_dtype=torch.float16),
+    "int8 G=256 asym, fp16 scales": int_weight(8, per_group(256), False).with_(scale=torch.float16),
 }
 
 

@@ -34,11 +34,11 @@ def test_packed_zero_points_are_theirs():
 
 
 CASES = [
-    (QuantizationArgs(IntGrid(4), per_group(128), scale_dtype=torch.float32),
+    (QuantizationArgs(IntGrid(4), per_group(128), scale=torch.float32),
      {"num_bits": 4, "type": "int", "symmetric": True, "strategy": "group", "group_size": 128}),
-    (QuantizationArgs(IntGrid(8), per_channel, scale_dtype=torch.float32),
+    (QuantizationArgs(IntGrid(8), per_channel, scale=torch.float32),
      {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "channel"}),
-    (QuantizationArgs(E4M3, per_channel, scale_dtype=torch.float32),
+    (QuantizationArgs(E4M3, per_channel, scale=torch.float32),
      {"num_bits": 8, "type": "float", "symmetric": True, "strategy": "channel"}),
 ]  # fmt: skip
 

@@ -50,7 +50,7 @@ def hub(tmp_path_factory):
     command = [sys.executable, "-m", "jupyterhub", "-f", str(ROOT / "docs" / "jupyterhub_config.py")]
     with open(base / "log", "w") as log:
         process = subprocess.Popen(command, cwd=base, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
-    address, end = f"http://127.0.0.1:{port}", time.monotonic() + 90
+    address, end = f"http://127.0.0.1:{port}", time.monotonic() + 900
     try:
         while True:
             assert process.poll() is None and time.monotonic() < end, (base / "log").read_text()
@@ -67,21 +67,21 @@ def hub(tmp_path_factory):
 
 def log_in(address, name, password="a password"):
     session = requests.Session()
-    page = session.get(f"{address}/hub/login", timeout=30)
+    page = session.get(f"{address}/hub/login", timeout=300)
     token = re.search(r'name="_xsrf"\s+value="([^"]+)"', page.text)[1]
     form = {"username": name, "password": password, "_xsrf": token}
-    return session, session.post(f"{address}/hub/login", data=form, params={"next": "/hub/spawn"}, timeout=120)
+    return session, session.post(f"{address}/hub/login", data=form, params={"next": "/hub/spawn"}, timeout=600)
 
 
 def opened(session, address, name, path):
     """The page in JupyterLab, then the notebook as the student's own server hands it to the browser, once it is up."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + 600
     while time.monotonic() < end:
-        page = session.get(f"{address}/user/{name}/lab/tree/{path}", timeout=60)  # also lets the server know who she is
+        page = session.get(f"{address}/user/{name}/lab/tree/{path}", timeout=300)  # also lets the server know who she is
         if "/user/" not in page.url or "JupyterLab" not in page.text:
             time.sleep(0.5)
             continue
-        answer = session.get(f"{address}/user/{name}/api/contents/{path}", timeout=30)
+        answer = session.get(f"{address}/user/{name}/api/contents/{path}", timeout=300)
         assert answer.ok, answer.text
         return answer.json()
     raise AssertionError(f"{page.status_code} {page.url}: {page.text[:500]}")
@@ -105,4 +105,4 @@ def test_a_wrong_password_opens_nothing(hub):
     address, homes = hub
     session, answer = log_in(address, "eve", "guess")
     assert answer.status_code == 403 and not (homes / "eve").exists()
-    assert session.get(f"{address}/user/ann/api/contents", timeout=30).status_code == 403
+    assert session.get(f"{address}/user/ann/api/contents", timeout=300).status_code == 403

@@ -22,7 +22,7 @@ MISTAKES = (("W.abs().amax(dim=1", "W.amax(dim=1"), ("codes.float() * scale.floa
 
 def nbgrader(course, *args):
     command = [sys.executable, "-m", "nbgrader", *args]
-    result = subprocess.run(command, cwd=course, capture_output=True, text=True, timeout=300)
+    result = subprocess.run(command, cwd=course, capture_output=True, text=True, timeout=900)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout + result.stderr
 
@@ -75,7 +75,7 @@ def test_what_is_released_is_what_was_written(course):
 
 def test_nbgrader_and_we_agree(course, tmp_path):
     script = "import sys; from qcourse.classroom import grade; grade(*sys.argv[1:], progress=False)"
-    subprocess.run([sys.executable, "-c", script, course / "submitted", tmp_path / "out"], cwd=ROOT, check=True, timeout=300)
+    subprocess.run([sys.executable, "-c", script, course / "submitted", tmp_path / "out"], cwd=ROOT, check=True, timeout=900)
     with open(tmp_path / "out" / "grades.csv", newline="") as f:
         ours = {row["student"]: row for row in csv.DictReader(f)}
     with open(course / "grades.csv", newline="") as f:

@@ -78,7 +78,7 @@ def test_a_channel_that_is_all_zero_is_left_alone():
 
 
 def test_search_alpha_finds_the_least_output_error():
-    scheme = QuantizationScheme(QuantizationArgs(IntGrid(8), per_tensor), PRESETS["INT8"].input_activations)
+    scheme = QuantizationScheme(QuantizationArgs(IntGrid(8), per_tensor), PRESETS["W8A8"].input_activations)
     x, W = torch.randn(256, 32), torch.randn(16, 32)
     x[:, 4] *= 60
     stats = InputStats(32)

@@ -148,6 +148,145 @@ def mse_scale(W, num_bits, fractions):
     return s.gather(1, e.argmin(1, keepdim=True))
 """,
     ),
+    # seen from learners
+    Mutant("01.1", "clip unused", (("clip * W.abs()", "W.abs()"),)),
+    Mutant(
+        "01.1",
+        "clip unused",
+        code="""
+def quantize_per_channel(W, clip=1.0):
+    s = [max(abs(v) for v in row) / 127 or 1.0 for row in W.tolist()]
+    q = [[max(-127, min(127, round(v / t))) for v in row] for row, t in zip(W.tolist(), s)]
+    return torch.tensor(q, dtype=torch.int8), torch.tensor(s).view(-1, 1)
+""",
+    ),
+    Mutant("01.1", "0.5 added, then cut off", (("torch.round(W / scale)", "(W / scale + 0.5).int()"),)),
+    Mutant(
+        "01.1",
+        "0.5 added, then cut off",
+        code="""
+def quantize_per_channel(W, clip=1.0):
+    codes, scales = [], []
+    for row in W.tolist():
+        s = clip * max(map(abs, row)) / 127
+        s = s if s else 1.0
+        codes.append([max(-127, min(127, int(v / s + 0.5))) for v in row])
+        scales.append([s])
+    return torch.tensor(codes).to(torch.int8), torch.tensor(scales)
+""",
+    ),
+    Mutant("01.1", "the code -128 used", (("clamp(-127, 127)", "clamp(-128, 127)"),)),
+    Mutant("01.1", None, (("clip * W.abs()", "W.abs().clamp(max=clip)"),)),
+    Mutant("01.3", "the product not transposed", (("codes.float().T", "codes.float()"),), outcome="wrong"),
+    Mutant(
+        "01.3",
+        "the product not transposed",
+        code="""
+def quant_linear(x, codes, scale, bias=None):
+    y = np.matmul(x.float().numpy(), (codes.float() * scale).numpy())
+    return y if bias is None else y + bias.numpy()
+""",
+    ),
+    Mutant(
+        "01.3", "y lies on its side", (("(x.float() @ codes.float().T) * scale.T", "(codes.float() @ x.float().T) * scale"),)
+    ),
+    Mutant(
+        "01.3",
+        "y lies on its side",
+        code="""
+def quant_linear(x, codes, scale, bias=None):
+    y = (codes.float() * scale) @ x.float().T
+    return y if bias is None else y + bias[:, None]
+""",
+    ),
+    Mutant("01.3", "multiplied in 16 bits", (("x.float() @ codes.float().T", "x @ codes.to(x.dtype).T"),)),
+    Mutant(
+        "01.3",
+        "multiplied in 16 bits",
+        code="""
+def quant_linear(x, codes, scale, bias=None):
+    W = (codes.float() * scale).to(x.dtype)
+    y = torch.nn.functional.linear(x, W).float()
+    return y if bias is None else y + bias
+""",
+    ),
+    Mutant("01.3", None, (("x.float() @ codes.float().T", "x @ codes.T"),), outcome="raised"),  # dtypes that do not fit
+    Mutant("01.3", None, (("x.float() @ codes.float().T", "x @ codes.float().T"),), outcome="raised"),  # in bfloat16 only
+    Mutant("01.4", "every row begins a new byte", (("(N * K * num_bits + 7) // 8", "N * ((K * num_bits + 7) // 8)"),)),
+    Mutant(
+        "01.4",
+        "every row begins a new byte",
+        code="""
+def memory_bytes(N, K, num_bits=8, group_size=None, scale_bits=16):
+    per_row = math.ceil(K * num_bits / 8) + (1 if group_size is None else K // group_size) * scale_bits // 8
+    return N * per_row
+""",
+    ),
+    Mutant("01.5", "no clamp", ((".clamp(0, top)", ""),)),
+    Mutant(
+        "01.5",
+        "no clamp",
+        code="""
+def quantize_asymmetric(x, num_bits=8):
+    a = x.numpy()
+    low, high = np.minimum(a.min(1, keepdims=True), 0), np.maximum(a.max(1, keepdims=True), 0)
+    s = (high - low) / (2**num_bits - 1)
+    s[s == 0] = 1
+    z = np.rint(-low / s)
+    return (np.rint(a / s) + z).astype(np.int64).astype(np.uint8), s, z.astype(np.uint8)
+""",
+    ),
+    Mutant(
+        "01.5",
+        "one range for the whole tensor",
+        (
+            ("x.amin(dim=1, keepdim=True)", "x.min().expand(len(x), 1)"),
+            ("x.amax(dim=1, keepdim=True)", "x.max().expand(len(x), 1)"),
+        ),
+    ),
+    Mutant(
+        "01.5",
+        "one range for the whole tensor",
+        (("x.amin(dim=1, keepdim=True)", "x.min()"), ("x.amax(dim=1, keepdim=True)", "x.max()")),
+    ),
+    Mutant("01.5", "a range for each column", (("amin(dim=1", "amin(dim=0"), ("amax(dim=1", "amax(dim=0"))),
+    Mutant("01.5", None, (("top = 2**num_bits - 1", "top = 255"),)),
+    Mutant("01.6", "the last fraction never tried", (("in fractions:", "in fractions[:-1]:"),)),
+    Mutant(
+        "01.6",
+        "the last fraction never tried",
+        code="""
+def mse_scale(W, num_bits, fractions):
+    top = 2 ** (num_bits - 1) - 1
+    reach = W.abs().amax(1, keepdim=True)
+    reach[reach == 0] = 1
+    def error(f):
+        s = reach * f / top
+        return ((s * (W / s).round().clamp(-top, top) - W) ** 2).sum(1, keepdim=True)
+    best, least, i = reach / top, error(1.0), 1
+    while i < len(fractions) - 1:
+        e = error(fractions[i])
+        best = torch.where(e < least, reach * fractions[i] / top, best)
+        least = torch.minimum(least, e)
+        i += 1
+    return best
+""",
+    ),
+    Mutant("01.6", "the first fraction never tried", (("in fractions:", "in fractions[1:]:"),)),
+    Mutant(
+        "01.6", "2^(B-1) steps instead of 2^(B-1) - 1", (("limit = 2 ** (num_bits - 1) - 1", "limit = 2 ** (num_bits - 1)"),)
+    ),
+    Mutant(
+        "01.6",
+        "2^(B-1) steps instead of 2^(B-1) - 1",
+        (
+            ("limit = 2 ** (num_bits - 1) - 1", "limit = 2 ** (num_bits - 1)"),
+            ("clamp(-limit, limit)", "clamp(-limit, limit - 1)"),
+        ),
+    ),
+    Mutant("01.6", "one code more below zero", (("clamp(-limit, limit)", "clamp(-limit - 1, limit)"),)),
+    Mutant("01.6", None, (("        least = torch.minimum(error, least)\n", ""),)),
+    Mutant("01.6", None, (("2 ** (num_bits - 1) - 1", "7"),)),
 ]
 
 ALTERNATIVES = [
@@ -254,5 +393,183 @@ def mse_scale(W, num_bits, fractions):
         out.append([min((reach * f / top for f in reversed(fractions)), key=loss)])
     return np.array(out)
 """,
+    ),
+    Alternative(
+        "01.1",
+        "pure Python",
+        code="""
+def quantize_per_channel(W, clip=1.0):
+    codes, scales = [], []
+    for row in W.tolist():
+        s = clip * max(map(abs, row)) / 127 or 1.0
+        codes.append([max(-127, min(127, round(v / s))) for v in row])
+        scales.append([s])
+    return torch.tensor(codes, dtype=torch.int8), torch.tensor(scales, dtype=torch.float32)
+""",
+    ),
+    Alternative(
+        "01.1",
+        "pure Python, ties away from zero",
+        code="""
+def quantize_per_channel(W, clip=1.0):
+    codes, scales = [], []
+    for row in W.float().tolist():
+        s = clip * max(abs(v) for v in row) / 127
+        s = s if s > 0 else 0.5
+        q = [math.floor(abs(v) / s + 0.5) * (1 if v > 0 else -1) for v in row]
+        codes.append([max(-127, min(127, c)) for c in q])
+        scales.append([s])
+    return np.array(codes, dtype=np.int8), np.array(scales)
+""",
+    ),
+    Alternative(
+        "01.1", "ties towards zero", (("torch.round(W / scale)", "((W / scale).sign() * ((W / scale).abs() - 0.5).ceil())"),)
+    ),
+    Alternative(
+        "01.2",
+        "pure Python",
+        code="""
+def dequantize(codes, scale):
+    s = scale.flatten().tolist() * (len(codes) if scale.numel() == 1 else 1)
+    return torch.tensor([[q * t for q in row] for row, t in zip(codes.tolist(), s)])
+""",
+    ),
+    Alternative(
+        "01.2",
+        "a diagonal matrix",
+        code="""
+def dequantize(codes, scale):
+    return torch.diag(scale.float().flatten().expand(len(codes))) @ codes.float()
+""",
+    ),
+    Alternative(
+        "01.3",
+        "pure Python",
+        code="""
+def quant_linear(x, codes, scale, bias=None):
+    b = [0.0] * len(codes) if bias is None else bias.tolist()
+    rows = [[q * s for q in row] for row, (s,) in zip(codes.tolist(), scale.tolist())]
+    return torch.tensor([[sum(u * w for u, w in zip(xs, row)) + c for row, c in zip(rows, b)] for xs in x.tolist()])
+""",
+    ),
+    Alternative(
+        "01.3",
+        "np.matrix, float64",
+        code="""
+def quant_linear(x, codes, scale, bias=None):
+    W = np.diag(scale.double().flatten().numpy()) @ codes.double().numpy()
+    y = x.double().numpy().view(np.matrix) * W.T
+    return y if bias is None else y + bias.double().numpy()
+""",
+    ),
+    Alternative(
+        "01.3",
+        "one output after the other",
+        code="""
+def quant_linear(x, codes, scale, bias=None):
+    y = torch.stack([(x.float() * q.float()).sum(1) * s for q, s in zip(codes, scale)], dim=1)
+    return y + (0 if bias is None else bias)
+""",
+    ),
+    Alternative(
+        "01.4",
+        "fractions",
+        code="""
+def memory_bytes(N, K, num_bits=8, group_size=None, scale_bits=16):
+    from fractions import Fraction
+    return math.ceil(N * K * (num_bits + Fraction(scale_bits, group_size or K)) / 8)
+""",
+    ),
+    Alternative(
+        "01.4",
+        "a loop over rows; numpy's integers",
+        code="""
+def memory_bytes(N, K, num_bits=8, group_size=None, scale_bits=16):
+    bits = np.int64(0)
+    scales = np.int64(0)
+    for _ in range(N):
+        bits += K * num_bits
+        scales += 1 if group_size is None else K // group_size
+    return (bits + 7) // 8 + scales * (scale_bits // 8)
+""",
+    ),
+    Alternative(
+        "01.4",
+        "a tensor",
+        code="""
+def memory_bytes(N, K, num_bits=8, group_size=None, scale_bits=16):
+    scales = torch.tensor(N if group_size is None else N * (K // group_size))
+    return torch.ceil(torch.tensor(N * K * num_bits, dtype=torch.float64) / 8) + scales * scale_bits / 8
+""",
+    ),
+    Alternative(
+        "01.5",
+        "pure Python, ties away from zero",
+        code="""
+def quantize_asymmetric(x, num_bits=8):
+    top, q, s, z = 2**num_bits - 1, [], [], []
+    def nearest(t):
+        return math.floor(t + 0.5) if t >= 0 else -math.floor(0.5 - t)
+    for row in x.tolist():
+        low, high = min(0.0, *row), max(0.0, *row)
+        step = (high - low) / top or 1.0
+        zero = nearest(-low / step)
+        q.append([min(max(nearest(v / step) + zero, 0), top) for v in row])
+        s.append([step])
+        z.append([zero])
+    return torch.tensor(q, dtype=torch.uint8), torch.tensor(s), torch.tensor(z, dtype=torch.uint8)
+""",
+    ),
+    Alternative(
+        "01.5",
+        "float64, ties down",
+        code="""
+def quantize_asymmetric(x, num_bits=8):
+    x = x.double()
+    zero = torch.zeros(len(x), 1, dtype=torch.float64)
+    low, high = torch.cat((x, zero), 1).aminmax(dim=1, keepdim=True)
+    s = (high - low) / (2**num_bits - 1)
+    s = s.masked_fill(s == 0, 1e-3)
+    z = torch.ceil(-low / s - 0.5)
+    return torch.clip(torch.ceil(x / s - 0.5) + z, 0, 2**num_bits - 1).byte(), s.float(), z.byte()
+""",
+    ),
+    Alternative(
+        "01.5",
+        "multiplies with the reciprocal",
+        code="""
+def quantize_asymmetric(x, num_bits=8):
+    top = 2**num_bits - 1
+    low, high = x.amin(1, keepdim=True).clamp(max=0), x.amax(1, keepdim=True).clamp(min=0)
+    s = ((high - low) / top).clamp(min=1e-30)
+    z = (-low / s).round()
+    return ((x * (1 / s)).round() + z).clamp(0, top).to(torch.uint8), s, z.to(torch.uint8)
+""",
+    ),
+    Alternative(
+        "01.6",
+        "pure Python",
+        code="""
+def mse_scale(W, num_bits, fractions):
+    top, out = 2 ** (num_bits - 1) - 1, []
+    for row in W.tolist():
+        reach = max(map(abs, row)) or 1.0
+        best = None
+        for f in fractions:
+            s = f * reach / top
+            e = sum((v - s * max(-top, min(top, round(v / s)))) ** 2 for v in row)
+            if best is None or e < best[0]:
+                best = (e, s)
+        out.append([best[1]])
+    return torch.tensor(out)
+""",
+    ),
+    Alternative(
+        "01.6",
+        "the later of two equals; ties away from zero",
+        (
+            ("error < least", "error <= least"),
+            ("torch.round(W / scale)", "((W / scale).sign() * ((W / scale).abs() + 0.5).floor())"),
+        ),
     ),
 ]

@@ -56,7 +56,8 @@ def gemv_int4(x, words, scale, group_size):
     W = codes * scale[:, which].unsqueeze(-1)
     return W.flatten(1) @ x.float()
 """),
-    Mutant("08.3", "one scale for the whole row", edits=(("(per_group * scale).sum(1)", "per_group.sum(1) * scale[:, 0]"),)),
+    Mutant("08.3", "one scale for the whole row",
+            edits=(("(per_group * scale).sum(1)", "per_group.sum(1) * scale[:, 0]"),)),
     Mutant("08.3", "one scale for the whole row",
             edits=(("(per_group * scale).sum(1)", "per_group.sum(1) * scale.mean(1)"),)),
     Mutant("08.3", "the 8 taken off once a group", edits=(("8 * x.sum(1)", "8"),)),
@@ -105,6 +106,7 @@ def split_k(x, words, scale, group_size, splits):
     codes = torch.stack([(words >> 4 * j) & 15 for j in range(8)], dim=2).float().flatten(1) - 8
     group = torch.arange(len(x)) // group_size
     W = codes * scale[:, group]
+    x = x.float()
     partials = torch.stack([W[:, group % splits == i] @ x[group % splits == i] for i in range(splits)])
     return partials, partials.sum(0)
 """),
@@ -113,7 +115,7 @@ def split_k(x, words, scale, group_size, splits):
     codes = torch.stack([(words >> 4 * j) & 15 for j in range(8)], dim=2).float().flatten(1) - 8
     W, step, acc, partials = codes * scale.repeat_interleave(group_size, 1), len(x) // splits, torch.zeros(len(words)), []
     for k in range(0, len(x), step):
-        acc = acc + W[:, k : k + step] @ x[k : k + step]
+        acc = acc + W[:, k : k + step] @ x[k : k + step].float()
         partials.append(acc)
     return torch.stack(partials), acc
 """),
@@ -122,8 +124,10 @@ def split_k(x, words, scale, group_size, splits):
         ('max(int4 / machine["read"], arithmetic + unpacking)', 'int4 / machine["read"] + arithmetic + unpacking'))),
     Mutant("08.5", "unpacking is free", edits=(("arithmetic + unpacking", "arithmetic"),)),
     Mutant("08.5", "unpacked once for all tokens", edits=(('math.ceil(M / machine["tile"]) * N', "N"),)),
-    Mutant("08.5", "parts of a tile counted as parts", edits=(('math.ceil(M / machine["tile"])', 'M / machine["tile"]'),)),
-    Mutant("08.5", "parts of a tile counted as parts", edits=(('math.ceil(M / machine["tile"])', 'M // machine["tile"]'),)),
+    Mutant("08.5", "parts of a tile counted as parts",
+            edits=(('math.ceil(M / machine["tile"])', 'M / machine["tile"]'),)),
+    Mutant("08.5", "parts of a tile counted as parts",
+            edits=(('math.ceil(M / machine["tile"])', 'M // machine["tile"]'),)),
     Mutant("08.5", "the scales not read", edits=((" + 2 * N * K / group_size", ""),)),
     Mutant("08.5", "one operation for a multiply-add", edits=(("2 * M * N * K", "M * N * K"),)),
     Mutant("08.5", "the activations not counted", edits=(("2 * M * (K + N)", "0"),)),
@@ -151,6 +155,53 @@ def cross_over(N, K, group_size, machine, most):
     Mutant("08.6", "one token not tried", edits=(("range(1, ", "range(2, "),)),
     Mutant("08.6", "most instead of None", edits=(("return None", "return most"),)),
     Mutant("08.6", "most instead of None", edits=(("return None", "return -1"),)),
+    Mutant("08.1", "the bytes from the top", code="""
+def unpack_words(words):
+    b = words.contiguous().view(torch.uint8).view(*words.shape, 4).flip(-1)
+    return torch.stack((b & 15, b >> 4), dim=-1).flatten(-2).int()
+"""),
+    Mutant("08.1", "the sign thrown away", code="""
+def unpack_words(words):
+    w = words.abs()
+    return torch.stack([(w >> 4 * j) & 15 for j in range(8)], dim=-1)
+"""),
+    Mutant("08.1", "the sign thrown away", code="""
+def unpack_words(words):
+    w = words & 0x7FFFFFFF
+    return torch.stack([(w >> 4 * j) & 15 for j in range(8)], dim=-1)
+"""),
+    Mutant("08.2", "summed in low precision", code="""
+def gemv_naive(x, words, scale, group_size):
+    y = torch.zeros(len(words), dtype=x.dtype)
+    codes = torch.stack([(words >> 4 * j) & 15 for j in range(8)], dim=2).flatten(1)
+    for n in range(len(words)):
+        W = (codes[n] - 8).float() * scale[n].repeat_interleave(group_size)
+        y[n] = (W * x.float()).sum()
+    return y
+"""),
+    Mutant("08.3", "the 8 taken off after the scale", code="""
+def gemv_int4(x, words, scale, group_size):
+    x = x.float()
+    q = torch.stack([(words >> 4 * j) & 15 for j in range(8)], dim=2).reshape(len(words), -1, group_size)
+    y = ((q.float() * x.view(-1, group_size)).sum(2) * scale).sum(1)
+    return y - 8 * x.sum()
+"""),
+    Mutant("08.5", "y not counted", edits=(('2 * M * (K + N)', '2 * M * K'),)),
+    Mutant("08.5", "x not counted", edits=(('2 * M * (K + N)', '2 * M * N'),)),
+    Mutant("08.5", "scales of four bytes", edits=(('2 * N * K / group_size', '4 * N * K / group_size'),)),
+    Mutant("08.5", "one byte a number of x and y", edits=(('2 * M * (K + N)', 'M * (K + N)'),)),
+    Mutant("08.5", "y not counted", code="""
+def kernel_seconds(M, N, K, group_size, machine):
+    memory16 = (N * K * 2 + M * K * 2) / machine['read']
+    memory4 = (N * K // 2 + N * (K // group_size) * 2 + M * K * 2) / machine['read']
+    flops = 2 * M * N * K / machine['flops']
+    tiles = -(-M // machine['tile'])
+    return max(memory16, flops), max(memory4, flops + tiles * N * K / machine['unpack'])
+"""),
+    Mutant("08.5", "parts of a tile counted as parts",
+            edits=(('math.ceil(M / machine["tile"])', '(M // machine["tile"] + 1)'),)),
+    Mutant("08.6", "equal counted as faster", edits=(('int4 >= bf16', 'int4 > bf16'),)),
+    Mutant("08.6", "most instead of None", edits=(('return None', 'return 0'),)),
 ]  # fmt: skip
 
 ALTERNATIVES = [
@@ -226,6 +277,139 @@ def cross_over(N, K, group_size, machine, most):
     unpacking = np.ceil(M / machine["tile"]) * N * K / machine["unpack"]
     int4 = np.maximum((N * K * (0.5 + 2 / group_size) + x) / machine["read"], flops + unpacking)
     lost = np.nonzero(int4 >= bf16)[0]
+    return int(lost[0]) + 1 if len(lost) else None
+"""),
+    Alternative("08.1", "pure Python", code="""
+def unpack_words(words):
+    flat = [[(w >> 4 * j) & 15 for j in range(8)] for w in words.reshape(-1).tolist()]
+    return torch.tensor(flat, dtype=torch.int32).reshape(*words.shape, 8)
+"""),
+    Alternative("08.1", "division in int64", code="""
+def unpack_words(words):
+    w = words.long() % 2**32
+    return torch.stack([w // 16**j % 16 for j in range(8)], dim=-1).to(torch.int32)
+"""),
+    Alternative("08.2", "numpy, fp64", code="""
+def gemv_naive(x, words, scale, group_size):
+    w = words.numpy().astype(np.uint32)
+    q = np.stack([w >> np.uint32(4 * j) & np.uint32(15) for j in range(8)], axis=2).reshape(len(w), -1).astype(np.float64)
+    return ((q - 8) * scale.numpy().repeat(group_size, axis=1)) @ x.double().numpy()
+"""),
+    Alternative("08.2", "torch, a row at a time", code="""
+def gemv_naive(x, words, scale, group_size):
+    rows = []
+    for row, s in zip(words, scale):
+        q = ((row[:, None] >> torch.arange(0, 32, 4)) & 15).reshape(-1, group_size).float()
+        rows.append(((q - 8) * s[:, None] * x.float().view(-1, group_size)).sum())
+    return torch.stack(rows)
+"""),
+    Alternative("08.2", "fp32 numbers one after the other, the 8 drawn out", code="""
+def gemv_naive(x, words, scale, group_size):
+    x, y = x.float().numpy(), np.zeros(len(words), dtype=np.float32)
+    for n in range(len(words)):
+        for g in range(len(x) // group_size):
+            part, plain = np.float32(0), np.float32(0)
+            for k in range(g * group_size, (g + 1) * group_size):
+                part += np.float32((int(words[n, k // 8]) >> 4 * (k % 8)) & 15) * x[k]
+                plain += x[k]
+            y[n] += scale[n, g].item() * (part - np.float32(8) * plain)
+    return y
+"""),
+    Alternative("08.3", "a row at a time", code="""
+def gemv_int4(x, words, scale, group_size):
+    x, y = x.float(), torch.empty(len(words))
+    shifts = torch.arange(0, 32, 4, dtype=torch.int32)
+    for n in range(len(words)):
+        q = ((words[n, :, None] >> shifts) & 15).view(-1, group_size).float() - 8
+        y[n] = (q @ x.view(-1, group_size).T).diagonal() @ scale[n]
+    return y
+"""),
+    Alternative("08.4", "numpy, fp64", code="""
+def split_k(x, words, scale, group_size, splits):
+    w = words.numpy().astype(np.uint32)
+    q = np.stack([w >> np.uint32(4 * j) & np.uint32(15) for j in range(8)], axis=2)
+    q = q.reshape(len(w), -1).astype(np.float64) - 8
+    y = q * scale.numpy().repeat(group_size, axis=1) * x.double().numpy()
+    partials = y.reshape(len(w), splits, -1).sum(axis=2).T
+    return partials, partials.sum(axis=0)
+"""),
+    Alternative("08.4", "pure Python", code="""
+def split_k(x, words, scale, group_size, splits):
+    x, s, K = x.tolist(), scale.tolist(), len(x) // splits
+    partials = [[0.0] * len(words) for _ in range(splits)]
+    for n, row in enumerate(words.tolist()):
+        for k, v in enumerate(x):
+            partials[k // K][n] += s[n][k // group_size] * ((row[k // 8] >> 4 * (k % 8) & 15) - 8) * v
+    return torch.tensor(partials), torch.tensor(partials).sum(0)
+"""),
+    Alternative("08.4", "a batch of matrices", code="""
+def split_k(x, words, scale, group_size, splits):
+    q = torch.stack([(words >> 4 * j) & 15 for j in range(8)], dim=2).flatten(1).float() - 8
+    W = (q * scale.repeat_interleave(group_size, 1)).view(len(words), splits, -1).transpose(0, 1)
+    partials = torch.bmm(W, x.float().view(splits, -1, 1)).squeeze(2)
+    return partials, torch.einsum('sn->n', partials)
+"""),
+    Alternative("08.5", "numpy", code="""
+def kernel_seconds(M, N, K, group_size, machine):
+    traffic = 2.0 * M * (N + K)
+    size = np.array([2.0 * N * K, N * K / 2 + N * (K // group_size) * 2]) + traffic
+    work = 2.0 * M * N * K / machine['flops'] + np.array([0.0, np.ceil(M / machine['tile']) * N * K / machine['unpack']])
+    return tuple(np.maximum(size / machine['read'], work))
+"""),
+    Alternative("08.5", "torch", code="""
+def kernel_seconds(M, N, K, group_size, machine):
+    size = torch.tensor([2.0, 0.5 + 2 / group_size], dtype=torch.float64) * N * K + 2 * M * (N + K)
+    passes = (M - 1) // machine['tile'] + 1
+    work = 2 * M * N * K / machine['flops'] + torch.tensor([0, passes], dtype=torch.float64) * N * K / machine['unpack']
+    return tuple(torch.maximum(size / machine['read'], work).tolist())
+"""),
+    Alternative("08.5", "seconds a weight, then times N·K", code="""
+def kernel_seconds(M, N, K, group_size, machine):
+    x_and_y, work = 2 * M / N + 2 * M / K, 2 * M / machine['flops']
+    t16 = max((2 + x_and_y) / machine['read'], work)
+    t4 = max((0.5 + 2 / group_size + x_and_y) / machine['read'], work + -(-M // machine['tile']) / machine['unpack'])
+    return N * K * t16, N * K * t4
+"""),
+    Alternative("08.6", "a generator, differences", code="""
+def kernel_seconds(M, N, K, group_size, machine):
+    passes = -(-M // machine["tile"])
+    flops, x = 2 * M * N * K / machine["flops"], 2 * M * (N + K)
+    sixteen, four = 2 * N * K + x, N * K * (0.5 + 2 / group_size) + x
+    return max(sixteen / machine["read"], flops), max(four / machine["read"], flops + passes * N * K / machine["unpack"])
+
+def cross_over(N, K, group_size, machine, most):
+    def won(M):
+        bf16, int4 = kernel_seconds(M, N, K, group_size, machine)
+        return bf16 - int4 > 0
+    return next((M for M in range(1, most + 1) if not won(M)), None)
+"""),
+    Alternative("08.6", "bisection", code="""
+def kernel_seconds(M, N, K, group_size, machine):
+    passes = -(-M // machine["tile"])
+    flops, x = 2 * M * N * K / machine["flops"], 2 * M * (N + K)
+    sixteen, four = 2 * N * K + x, N * K * (0.5 + 2 / group_size) + x
+    return max(sixteen / machine["read"], flops), max(four / machine["read"], flops + passes * N * K / machine["unpack"])
+
+def cross_over(N, K, group_size, machine, most):
+    def lost(M):
+        bf16, int4 = kernel_seconds(M, N, K, group_size, machine)
+        return int4 >= bf16
+    if not lost(most):
+        return None
+    low, high = 0, most
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if lost(middle) else (middle, high)
+    return high
+"""),
+    Alternative("08.6", "torch, all at once", code="""
+def cross_over(N, K, group_size, machine, most):
+    M = torch.arange(1, most + 1, dtype=torch.float64)
+    work, x = 2 * M * N * K / machine['flops'], 2 * M * (N + K)
+    bf16 = torch.maximum((2 * N * K + x) / machine['read'], work)
+    unpacking = torch.ceil(M / machine['tile']) * N * K / machine['unpack']
+    int4 = torch.maximum((N * K * (0.5 + 2 / group_size) + x) / machine['read'], work + unpacking)
+    lost = torch.nonzero(int4 >= bf16)
     return int(lost[0]) + 1 if len(lost) else None
 """),
 ]  # fmt: skip

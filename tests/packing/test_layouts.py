@@ -1,5 +1,7 @@
 """Each layout against its specification, spelled out with loops: the second implementation."""
 
+import inspect
+
 import pytest
 import torch
 from hypothesis import given
@@ -107,3 +109,65 @@ class TestBadInput:
             pack(q, "marlin")
         with pytest.raises(ValueError, match="4-bit codes, not 8-bit"):
             pack(q, "awq")
+
+
+def bare(function):
+    """The function as it runs outside the tests, without the checker of annotations around it."""
+    return inspect.unwrap(function)
+
+
+PACKERS = [layouts.pack_compressed_tensors, layouts.pack_compressed_tensors_zeros, layouts.pack_gptq,
+           layouts.pack_gptq_zeros, layouts.pack_awq, layouts.pack_awq_zeros]  # fmt: skip
+UNPACKERS = [lambda w: bare(layouts.unpack_compressed_tensors)(w, 64), bare(layouts.unpack_gptq),
+             bare(layouts.unpack_gptq_zeros), bare(layouts.unpack_awq), bare(layouts.unpack_awq_zeros)]  # fmt: skip
+
+
+class TestOnlyMatrices:
+    """Weights of another rank are refused: `.T` of three axes would reverse them all."""
+
+    @pytest.mark.parametrize("pack", PACKERS)
+    def test_packing(self, pack):
+        for shape in ((8,), (2, 8, 8), (1, 2, 8, 8)):
+            with pytest.raises(ValueError, match="2 axes expected"):
+                bare(pack)(torch.ones(shape, dtype=torch.uint8))
+        with pytest.raises(TypeError, match="integers expected"):
+            bare(pack)(torch.ones(8, 8))
+        with pytest.raises(ValueError, match="does not fit 4 unsigned bits"):
+            bare(pack)(torch.full((8, 8), 16, dtype=torch.uint8))
+
+    @pytest.mark.parametrize("unpack", UNPACKERS)
+    def test_unpacking(self, unpack):
+        for shape in ((8,), (2, 8, 8)):
+            with pytest.raises(ValueError, match="2 axes expected"):
+                unpack(torch.zeros(shape, dtype=torch.int32))
+        for dtype in (torch.int64, torch.uint8, torch.float32):
+            with pytest.raises(TypeError, match="int32 expected"):
+                unpack(torch.zeros(8, 8).to(dtype))
+
+    def test_words_that_cut_a_code(self):
+        with pytest.raises(ValueError, match="4 int32 words are not a whole number of 3-bit codes"):
+            layouts.unpack_gptq(torch.zeros(4, 2, dtype=torch.int32), 3)
+
+
+class TestZeroPoints:
+    @pytest.mark.parametrize("version", ["1", "2", 0, 3, True, None, 1.0])
+    def test_a_version_is_1_or_2(self, version):
+        words = torch.zeros(1, 1, dtype=torch.int32)
+        with pytest.raises(ValueError, match="GPTQ checkpoint version"):
+            bare(layouts.unpack_gptq_zeros)(words, 4, version)
+        with pytest.raises(ValueError, match="GPTQ checkpoint version"):
+            bare(layouts.pack_gptq_zeros)(torch.ones(8, 1, dtype=torch.uint8), 4, version)
+
+    @pytest.mark.parametrize("num_bits", [2, 4, 8])
+    def test_all_ones_words_are_no_version_1(self, num_bits):
+        """z = 2^B does not fit B bits (and 255 + 1 wraps to 0 in uint8); version 2 reads 2^B - 1."""
+        words = torch.full((1, 1), -1, dtype=torch.int32)
+        with pytest.raises(ValueError, match=f"z = {1 << num_bits} does not fit"):
+            layouts.unpack_gptq_zeros(words, num_bits)
+        assert (layouts.unpack_gptq_zeros(words, num_bits, 2) == (1 << num_bits) - 1).all()
+
+    def test_group_indices(self):
+        assert layouts.gptq_g_idx(6, 2).tolist() == [0, 0, 1, 1, 2, 2]
+        for K, G in ((6, 4), (0, 1), (4, 0), (4, -1)):
+            with pytest.raises(ValueError, match="does not divide|at least 1"):
+                layouts.gptq_g_idx(K, G)

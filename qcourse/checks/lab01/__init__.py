@@ -2,7 +2,8 @@
 
 from qcourse.checks.lab01.asymmetric import QUANTIZE_ASYMMETRIC
 from qcourse.checks.lab01.clipping import MSE_SCALE
-from qcourse.checks.lab01.linear import DEQUANTIZE, QUANT_LINEAR
+from qcourse.checks.lab01.dequantize import DEQUANTIZE
+from qcourse.checks.lab01.linear import QUANT_LINEAR
 from qcourse.checks.lab01.memory import MEMORY_BYTES
 from qcourse.checks.lab01.per_channel import QUANTIZE_PER_CHANNEL
 

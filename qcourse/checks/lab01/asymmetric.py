@@ -4,7 +4,8 @@ import torch
 
 from qcourse.checks import draw, nearest
 from qcourse.checks.compare import difference
-from qcourse.checks.task import Mistake, Property, Task
+from qcourse.checks.lab01.zero_points import MISTAKES
+from qcourse.checks.task import Property, Task
 from qcourse.numerics.granularity import per_token
 from qcourse.numerics.grids import IntGrid
 from qcourse.numerics.scaling import minmax
@@ -18,37 +19,19 @@ def expected(x, num_bits=8):
 
 
 def same(args, got, other):
-    """Zero points exactly (the cases keep them clear of ties), scales to float32, codes up to the rounding of ties."""
-    x = args[0].double()
+    """Scales to float32. A zero point in the middle of two codes may be either, and the codes follow the one returned."""
+    x, top = args[0].double(), 2 ** args[1] - 1
     zero_row = (x == 0).all(1, keepdim=True)
-    found = nearest.scales(zero_row, got[1], other[1]) or difference(got[2], other[2], where="zero_point")
-    return found or nearest.codes(x / other[1].double() + other[2].double(), got[0], other[0])
-
-
-def variant(stretch=True, steps=-1, sign=-1, guard=True, order="round, add, clamp", symmetric=False):
-    """quantize_asymmetric with one thing changed. `steps` is added to 2^B to give the number of steps."""
-
-    def wrong(x, num_bits=8):
-        x, top = x.float(), 2**num_bits - 1
-        low, high = x.amin(1, keepdim=True), x.amax(1, keepdim=True)
-        if stretch:
-            low, high = low.clamp(max=0), high.clamp(min=0)
-        if symmetric:
-            high = torch.maximum(high, -low)
-            low = -high
-        scale = (high - low) / (2**num_bits + steps)
-        scale = torch.where(scale == 0, torch.ones_like(scale), scale) if guard else scale
-        zero = torch.round(sign * low / scale)
-        codes = {
-            "round, add, clamp": lambda: (torch.round(x / scale) + zero).clamp(0, top),
-            "round, clamp, add": lambda: torch.round(x / scale).clamp(0, top) + zero,
-            "add unrounded": lambda: torch.round(x / scale - low / scale).clamp(0, top),
-            "truncate": lambda: (torch.trunc(x / scale) + zero).clamp(0, top),
-            "no zero point": lambda: torch.round(x / scale).clamp(0, top),
-        }[order]()
-        return codes.to(torch.uint8), scale, zero.to(torch.uint8)
-
-    return wrong
+    scale = other[1].double()
+    if scale.shape != zero_row.shape or got[0].shape != x.shape:  # a mistake's answer
+        return difference(got, other, rtol=nearest.SCALE_RTOL, names=("codes", "scale", "zero_point"))
+    z, their_z = got[2].double(), other[2].double()
+    exact = -x.amin(1, keepdim=True).clamp(max=0) / scale
+    tie = ((z - exact).abs() < 0.5 + nearest.TIE) & ((their_z - exact).abs() < 0.5 + nearest.TIE)
+    z = torch.where(tie, z, their_z)
+    found = nearest.scales(zero_row, got[1], other[1]) or difference(got[2], z.to(torch.uint8), where="zero_point")
+    shifted = torch.where(z == their_z, other[0].double(), (other[0].double() + z - their_z).clamp(0, top))
+    return found or nearest.codes(x / scale + z, got[0], shifted.to(torch.uint8), (0, top))
 
 
 def clear(x, num_bits):
@@ -71,8 +54,22 @@ def one_sided(g, M, K):
 
 def positive(g):
     """Rows far above zero, and rows far below it."""
-    x = draw.normal(g, 4, 9, size=0.3) + 5
+    x = draw.normal(g, 3, 9, size=0.3) + 5
     return [(clear(torch.cat((x, -x)), 8), 8), (clear(draw.normal(g, 2, 6, size=0.2) + 3, 4), 4)]
+
+
+def symmetric(g):
+    """Rows from -a to a: the zero point lies in the middle of two codes, and rounding twice may step out of the grid.
+
+    a = s·(2^B - 1)/2 with s a multiple of 1/64, so that every step of the arithmetic is exact.
+    """
+    cases = []
+    for num_bits, rows in ((4, 3), (8, 6)):
+        step = torch.randint(1, 256, (rows, 1), generator=g) / 64
+        x = step * (draw.uniform(g, 0.1, 0.4) * torch.randint(-(2**num_bits), 2**num_bits, (rows, 6), generator=g))
+        x[:, 2:3], x[:, 5:6] = step * (2**num_bits - 1) / 2, -step * (2**num_bits - 1) / 2
+        cases.append((x, num_bits))
+    return cases
 
 
 def zero_row(g):
@@ -81,64 +78,6 @@ def zero_row(g):
     x[draw.integer(g, 0, 2)] = 0
     return [(x, 8)]
 
-
-MISTAKES = (
-    Mistake(
-        "the range does not contain 0",
-        variant(stretch=False),
-        "On a row between 5 and 6 your range starts at 5, and the zero point falls outside 0 … 2^B-1. Which code would "
-        "mean exactly 0 there, and what does padding with zeros, or a ReLU, then turn into?",
-        "Real 0 is the code z, exactly: the range is stretched until it contains 0.",
-    ),
-    Mistake(
-        "2^B steps instead of 2^B - 1",
-        variant(steps=0),
-        "16 codes are posts in a fence. How many gaps lie between the first post and the last?",
-        "The ends of the range are the first code and the last: s = (max - min) / (2^B - 1).",
-    ),
-    Mistake(
-        "the sign of the zero point",
-        variant(sign=1),
-        "Your z is round(min / s), which is negative or zero, and a code is neither. If min must become code 0, must z "
-        "be added to min/s or taken from it, to arrive there?",
-        "q = round(x/s) + z, and x = min gives q = 0.",
-        also=(variant(sign=1, order="add unrounded"),),
-    ),
-    Mistake(
-        "clamped before the zero point is added",
-        variant(order="round, clamp, add"),
-        "You clamped x/s to 0 … 2^B-1 and shifted afterwards. What happened to all negative numbers in the first of "
-        "these two steps?",
-        "Saturation concerns the code that is stored: clamp last.",
-        also=(variant(order="round, clamp, add", guard=False),),
-    ),
-    Mistake(
-        "one rounding for both",
-        variant(order="add unrounded"),
-        "You rounded (x - min)/s as a whole, but what is stored as zero point is rounded by itself. Take x = 0: is its "
-        "code always equal to your z?",
-        "Real 0 is the code z, exactly: round(x/s) and z are two whole numbers.",
-    ),
-    Mistake(
-        "a symmetric range after all",
-        variant(symmetric=True),
-        "Your range runs from -absmax to absmax, so half of the codes wait for numbers that never come. SiLU's outputs "
-        "start at -0.28: where could the range start?",
-        "A zero point exists to shift the range to where the data is: s = (max - min) / (2^B - 1).",
-    ),
-    Mistake(
-        "no guard for a row of zeros",
-        variant(guard=False),
-        "max - min is 0 for a row of zeros, and 0/0 is NaN. Which scale would do as well as any other, if every x is 0?",
-        "Every stored scale is finite and greater than 0.",
-    ),
-    Mistake(
-        "truncated instead of rounded",
-        variant(order="truncate"),
-        "A conversion to integers cuts off the fraction. Between which two codes does 6.9 steps lie, and which is nearer?",
-        "Invariant 2: |x - x̂| ≤ s/2.",
-    ),
-)
 
 QUANTIZE_ASYMMETRIC = Task(
     id="01.5",
@@ -150,7 +89,10 @@ QUANTIZE_ASYMMETRIC = Task(
         Property(
             "one-sided data, 8 bits", lambda g: [(clear(one_sided(g, 2, 5), 8), 8), (clear(one_sided(g, 7, 40), 8), 8)], 2
         ),
-        Property("4 and 2 bits", lambda g: [(clear(one_sided(g, 5, 33), b), b) for b in (4, 2)]),
+        Property(
+            "4 and 2 bits", lambda g: [(clear(one_sided(g, n, k), b), b) for b in (4, 2) for n, k in ((2, 6), (5, 33))]
+        ),
+        Property("rows as far below zero as above", symmetric),
         Property("rows that do not reach zero", positive),
         Property("a row of zeros", zero_row),
     ),

@@ -1,88 +1,11 @@
-"""01.2 dequantize(codes, scale) and 01.3 quant_linear(x, codes, scale, bias)."""
+"""01.3 quant_linear(x, codes, scale, bias) → y (M, N) in float32."""
 
 import torch
 
 from qcourse.checks import draw
+from qcourse.checks.lab01.dequantize import dequantized, positive
 from qcourse.checks.task import Mistake, Property, Task
-
-
-def dequantized(codes, scale):
-    """In float64, which holds every product exactly."""
-    return (codes.double() * scale.double()).float()
-
-
-def positive(g, *shape, dtype=torch.float32):
-    """Scales, of sizes 0.001 … 0.1."""
-    return (10 ** (2 * torch.rand(*shape, generator=g) - 3)).to(dtype)
-
-
-def square(g):
-    """As many rows as columns, so that no shape gives a wrong axis away."""
-    return [(draw.codes(g, -127, 127, n, n), positive(g, n, 1)) for n in (3, 8)]
-
-
-def shapes(g):
-    """Wide and tall."""
-    return [(draw.codes(g, -127, 127, n, k), positive(g, n, 1)) for n, k in ((1, 9), (33, 4), (6, 64))]
-
-
-def one_scale(g):
-    """A single scale for all, (1, 1)."""
-    return [(draw.codes(g, -127, 127, 5, 7), positive(g, 1, 1))]
-
-
-def half_scales(g):
-    """As most files store them."""
-    return [(draw.codes(g, -127, 127, 6, 10), positive(g, 6, 1, dtype=d)) for d in (torch.bfloat16, torch.float16)]
-
-
-DEQUANTIZE = Task(
-    id="01.2",
-    function="dequantize",
-    title="Back to weights",
-    points=2,
-    expected=dequantized,
-    properties=(
-        Property("square matrices", square),
-        Property("several shapes", shapes),
-        Property("one scale for all", one_scale),
-        Property("scales stored in 16 bits", half_scales),
-    ),
-    mistakes=(
-        Mistake(
-            "divided instead of multiplied",
-            lambda codes, scale: codes.float() / scale.float(),
-            "A code counts steps, and s is the size of a step in weight units. If you walked 20 steps of 0.7 m, how "
-            "far is that: 20 / 0.7 or something else?",
-            "Invariant 2: the pair (round(W/s), s) means ŵ = s·q.",
-        ),
-        Mistake(
-            "the scale runs along K",
-            lambda codes, scale: codes.float() * scale.float().reshape(1, -1),
-            "Each column got its own factor, although scale[n] belongs to row n. Broadcasting lines axes up from the "
-            "right: which shape has a vector that goes down the rows?",
-            "Invariant 2, granularity: one scale for each row of W (N, K).",
-        ),
-        Mistake(
-            "the scale forgotten",
-            lambda codes, scale: codes.float(),
-            "These are the codes themselves. What is the weight of code 1 in a row whose steps are 0.01 wide?",
-            "Invariant 2: codes mean nothing without the scale beside them.",
-        ),
-        Mistake(
-            "multiplied in 16 bits",
-            lambda codes, scale: codes * scale,
-            "int8 times bfloat16 is bfloat16 in torch, and 127 · s needs more than its 8 significant bits. Where "
-            "should the product be computed, so that only one rounding (the quantization) is left?",
-            "ŵ = s·q exactly: a stored scale may be short, the product may not.",
-            also=(lambda codes, scale: codes.to(scale.dtype) * scale,),
-        ),
-    ),
-    hint="One multiplication and one thought about dtypes: which axis does the scale vary along, and what is the dtype "
-    "of an int8 times a bfloat16?",
-    rtol=1e-6,  # one float32 rounding is 2^-24 = 6e-8
-    returns=("W_hat",),
-)
+from qcourse.checks.written import apart
 
 
 def linear(x, codes, scale, bias=None):
@@ -92,15 +15,22 @@ def linear(x, codes, scale, bias=None):
 
 
 def near(args, got, other):
-    """Float32 sums of K products differ by at most K·2⁻²³ of the sum of magnitudes, in whatever order they are added."""
-    x, codes, _, bias = args
-    size = other.abs().max().item() + (0.0 if bias is None else bias.abs().max().item())
-    tolerance = codes.shape[1] * 2.0**-23 * size + 1e-30
+    """Float32 sums of K products differ by at most (K + 4)·2⁻²³ of the sum of their magnitudes, in whatever order.
+
+    K + 4: the products, the scale twice, the bias, the result; 2⁻²³ is twice one rounding. For a mistake's answer, whose
+    magnitudes are its own, its largest number stands for them.
+    """
+    x, codes, scale, bias = args
+    size = linear(x.abs(), codes.abs(), scale, None if bias is None else bias.abs()).double()
+    if other.shape != size.shape or not torch.equal(other, linear(*args)):
+        largest = other.double().abs().max() + (0.0 if bias is None else bias.double().abs().max())
+        size = largest.expand(other.shape)
+    tolerance = (codes.shape[1] + 4) * 2.0**-23 * size + 1e-30
     wrong = ~((got.double() - other.double()).abs() <= tolerance)
     if not wrong.any():
         return None
     m, n = torch.nonzero(wrong)[0].tolist()
-    return f"y[{m}, {n}]: expected {other[m, n].item():.7g}, got {got[m, n].item():.7g}   (tolerance {tolerance:.2g})"
+    return f"y[{m}, {n}]: {apart(other[m, n].item(), got[m, n].item())}   (tolerance {tolerance[m, n].item():.2g})"
 
 
 def layer(g, M, N, K, bias=True, dtype=torch.float32):
@@ -125,6 +55,28 @@ def bias_scaled(x, codes, scale, bias=None):
     return (y if bias is None else y + bias) * scale.T
 
 
+def sixteen_bits(x, codes, scale, bias=None):
+    """The product in x's dtype, everything else in float32."""
+    y = (x @ codes.to(x.dtype).T).float() * scale.T
+    return y if bias is None else y + bias
+
+
+def not_transposed(x, codes, scale, bias=None):
+    """Wᵀ forgotten: where N = K, the sum runs over the wrong axis and nothing complains."""
+    y = (x.float() @ codes.float()) * scale.T
+    return y if bias is None else y + bias
+
+
+def upside_down(where_bias):
+    """y as (N, M)."""
+
+    def wrong(x, codes, scale, bias=None):
+        y = (codes.float() @ x.float().T) * scale
+        return y if bias is None else where_bias(y, bias)
+
+    return wrong
+
+
 QUANT_LINEAR = Task(
     id="01.3",
     function="quant_linear",
@@ -133,9 +85,9 @@ QUANT_LINEAR = Task(
     expected=linear,
     properties=(
         Property("square everything", lambda g: [layer(g, 4, 4, 4), layer(g, 6, 6, 6)]),
-        Property("several shapes", lambda g: [layer(g, *s) for s in ((1, 8, 32), (7, 3, 64), (2, 24, 5))]),
-        Property("without a bias", lambda g: [layer(g, 3, 5, 16, bias=False)]),
-        Property("bfloat16 activations", lambda g: [layer(g, 5, 6, 48, dtype=torch.bfloat16)]),
+        Property("several shapes", lambda g: [layer(g, *s) for s in ((2, 3, 5), (1, 8, 32), (7, 3, 64), (2, 24, 5))]),
+        Property("without a bias", lambda g: [layer(g, 2, 3, 4, bias=False), layer(g, 3, 5, 16, bias=False)]),
+        Property("bfloat16 activations", lambda g: [layer(g, m, 6, k, dtype=torch.bfloat16) for m, k in ((2, 8), (5, 48))]),
     ),
     mistakes=(
         Mistake(
@@ -145,6 +97,36 @@ QUANT_LINEAR = Task(
             "those run, and what happens to your line when M is not N?",
             "Invariant 2: y[m, n] = s[n] · Σₖ x[m, k] q[n, k]. The scale leaves the sum because it does not depend on k.",
             also=(lambda x, codes, scale, bias=None: linear(x, codes, scale.reshape(1, -1), bias),),
+        ),
+        Mistake(
+            "the product not transposed",
+            not_transposed,
+            "W is (N, K), and you multiplied x (M, K) with it as it stands. That only fits when N is K, and then the sum "
+            "runs over the outputs. Over which axis of W does the formula sum?",
+            "y = x Wᵀ: the sum runs over k, the last axis of both.",
+            also=(
+                lambda x, codes, scale, bias=None: not_transposed(x, dequantized(codes, scale), torch.ones(1, 1), bias),
+                lambda x, codes, scale, bias=None: not_transposed(x, codes, scale.T, bias),
+            ),
+        ),
+        Mistake(
+            "y lies on its side",
+            upside_down(lambda y, b: y + b),
+            "Your result is (N, M): a row for each output. Asked for is a row for each token. And once y is turned: along "
+            "which axis does the bias run?",
+            "y (M, N) = x Wᵀ: tokens down, outputs across.",
+            also=(upside_down(lambda y, b: y + b.view(-1, 1)),),
+        ),
+        Mistake(
+            "multiplied in 16 bits",
+            sixteen_bits,
+            "x came in bfloat16, and your product stayed there: 8 significant bits for a sum of K products. Which dtype did "
+            "the task ask for, and where must the conversion stand?",
+            "Accumulate wider than you store: y is computed in float32.",
+            also=(
+                lambda x, codes, scale, bias=None: sixteen_bits(x, dequantized(codes, scale), torch.ones(1, 1), bias),
+                lambda x, codes, scale, bias=None: linear(x, codes, scale, bias).to(x.dtype),
+            ),
         ),
         Mistake(
             "the scale forgotten",

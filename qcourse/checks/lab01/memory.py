@@ -117,6 +117,15 @@ MEMORY_BYTES = Task(
             "Nothing is lost in packing: the last byte may be half empty, but it is there.",
         ),
         Mistake(
+            "every row begins a new byte",
+            lambda N, K, num_bits=8, group_size=None, scale_bits=16: (
+                N * all_bytes(K, num_bits) + all_scales(N, K, group_size) * scale_bits // 8
+            ),
+            "You rounded each row up to whole bytes and added the rows. The matrix is packed densely, from the first code "
+            "to the last: how many half-empty bytes are there then?",
+            "Packed densely: only the last byte of all may be half empty.",
+        ),
+        Mistake(
             "scales always in 16 bits",
             variant(scale=lambda bits: 2),
             "Your scales take two bytes each, whatever scale_bits says. What does a file with float32 scales weigh?",

@@ -18,6 +18,12 @@ def along(order=(0, 2, 4, 6, 1, 3, 5, 7)):
     return lambda codes: words(codes.T, order)
 
 
+def in_bytes(columns):
+    """Shifted in uint8: only the columns of the two lowest nibbles, 0 and 2, are left."""
+    eights = columns.long().unflatten(-1, (-1, 8))
+    return (eights[..., 0] | (eights[..., 2] << 4) & 0xFF).to(torch.int32)
+
+
 def layer(g, N, K):
     """Codes 0 … 15."""
     return (draw.codes(g, 0, 15, N, K, dtype=torch.uint8),)
@@ -40,6 +46,13 @@ PACK_AWQ = Task(
         Property("several shapes", lambda g: [layer(g, *s) for s in ((8, 40), (48, 8), (24, 16))], 2),
     ),
     mistakes=(
+        Mistake(
+            "shifted in uint8",
+            lambda codes: in_bytes(codes.T),
+            "The codes came as uint8, and you shifted them as they were: a byte moved up by 8 bits or more is 0. What must "
+            "they become before they are moved?",
+            "Round trip: eight codes of four bits need a type of 32 bits to be moved in.",
+        ),
         Mistake(
             "columns in their natural order",
             along(range(8)),

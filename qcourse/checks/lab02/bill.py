@@ -63,6 +63,15 @@ BITS_PER_WEIGHT = Task(
             also=(variant(lambda scale, zero, G, K: zero / G),),
         ),
         Mistake(
+            "no scale where there are no groups",
+            lambda K, num_bits, group_size=None, scale_bits=16, zero_bits=0: (
+                num_bits + (scale_bits + zero_bits) / group_size if group_size else num_bits
+            ),
+            "With groups your bill is right. Without them the row still has a scale: one, for all its K weights. What is "
+            "each weight's share of it?",
+            "Granularity: `None` is one scale a row, not none at all.",
+        ),
+        Mistake(
             "the zero points not counted",
             variant(lambda scale, zero, G, K: scale / G),
             "The scales are there. What else does a group store when its range is shifted, and how many bits has it?",
@@ -98,6 +107,6 @@ BITS_PER_WEIGHT = Task(
     ),
     hint="Think of one group: G codes, one scale, perhaps one zero point. How many bits is that altogether, and how "
     "many weights share the bill? Without groups, the whole row is one.",
-    rtol=1e-12,
+    rtol=1e-6,  # a few roundings of float32, should somebody count in it
     returns=("bits",),
 )

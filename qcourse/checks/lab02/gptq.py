@@ -3,12 +3,14 @@
 import torch
 
 from qcourse.checks import draw
-from qcourse.checks.task import Mistake, Property, Task
+from qcourse.checks.task import Mistake, Property, Refuse, Task
 from qcourse.packing import layouts
 
 
 def expected(codes, zeros):
     """The package's own layout, proven against the reference libraries."""
+    if (zeros == 0).any():
+        raise Refuse("a zero point of 0 cannot be stored")
     return layouts.pack_gptq(codes), layouts.pack_gptq_zeros(zeros, version=1)
 
 
@@ -27,6 +29,12 @@ def joined(u):
     for j in range(1, 8):
         word = word | eights[..., j] << (4 * j)
     return word
+
+
+def in_bytes(u):
+    """Shifted in uint8: what is moved beyond the eighth bit is gone, so only two numbers of eight are left."""
+    eights = u.to(torch.uint8).long().unflatten(-1, (-1, 8))
+    return (eights[..., 0] | (eights[..., 1] << 4) & 0xFF).to(torch.int32)
 
 
 def check_zeros(zeros):
@@ -110,14 +118,31 @@ PACK_INT32_GPTQ = Task(
             "Eight output columns share your word, as in AWQ's file. GPTQ packs eight codes of the same column of W.T: "
             "along which of N and K do those run?",
             "Invariant 4, GPTQ: qweight is (K/8, N), packed along K.",
-            also=(variant(weight=lambda q: words(q.T).T),),
+            also=(
+                variant(weight=lambda q: words(q.T).T),
+                variant(weight=lambda q: words(q.T).T, zero=lambda z: words(z.T).T),
+                variant(weight=lambda q: words(q.T), zero=lambda z: words(z.T).T),
+            ),
         ),
         Mistake(
             "not transposed",
             variant(weight=words),
             "Your words are right, and they stand in W's order (N, K/8), as compressed-tensors has them. GPTQ's matrix "
             "is that of W.T: which index comes first?",
-            "Invariant 4, GPTQ: qweight is (K/8, N).",
+            "Invariant 4, GPTQ: qweight is (K/8, N), qzeros (K/G, N/8).",
+            also=(
+                variant(zero=lambda z: words(z.T).T),
+                variant(weight=words, zero=lambda z: words(z.T).T),
+                variant(weight=words, zero=words),
+            ),
+        ),
+        Mistake(
+            "shifted in uint8",
+            variant(weight=lambda q: in_bytes(q).T, zero=lambda z: in_bytes(z.T)),
+            "The codes came as uint8, and you shifted them as they were: a byte moved up by 8 bits or more is 0. How many "
+            "of your eight codes are left in a word, and what must they become before they are moved?",
+            "Round trip: eight codes of four bits need a type of 32 bits to be moved in.",
+            also=(variant(weight=lambda q: in_bytes(q).T), variant(zero=lambda z: in_bytes(z.T))),
         ),
         Mistake(
             "the first code highest",

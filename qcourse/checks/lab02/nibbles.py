@@ -3,12 +3,14 @@
 import torch
 
 from qcourse.checks import draw
-from qcourse.checks.task import Mistake, Property, Task
+from qcourse.checks.task import Mistake, Property, Refuse, Task
 from qcourse.packing import bits
 
 
 def packed(codes):
-    """The package's packer (which refuses an odd K), after the offset."""
+    """The package's packer, after the offset."""
+    if codes.shape[1] % 2:
+        raise Refuse(f"K={codes.shape[1]} is odd")
     return bits.pack_nibbles(bits.to_unsigned(codes, 4))
 
 
@@ -84,6 +86,13 @@ PACK_NIBBLES = Task(
             "You put column 0 together with column K/2. (llama.cpp's Q4_0 does that within a block of 32.) Who shares "
             "a byte with column 0 here: its neighbour, or somebody half a row away?",
             "Invariant 4: byte i holds columns 2i and 2i + 1.",
+        ),
+        Mistake(
+            "the offset is 7",
+            pair(offset=7),
+            "You added 7, and -8 became -1, which no unsigned nibble can hold. Which number is it that lifts the smallest "
+            "code to 0 and the largest to 15?",
+            "Round trip: a code q is stored as q + 8.",
         ),
         Mistake(
             "both codes in the low nibble",

@@ -74,6 +74,13 @@ UNPACK_NIBBLES = Task(
             "A nibble is four bits: 0 … 15 before the offset.",
         ),
         Mistake(
+            "the high nibble not shifted",
+            split(high=lambda p: p & 0xF0),
+            "Your mask leaves the upper four bits where they are, so the second code counts sixteens: 0xD5 & 0xF0 is 208, "
+            "not 13. How far must they move to count ones?",
+            "A nibble is four bits: 0 … 15 before the offset.",
+        ),
+        Mistake(
             "subtracted in uint8",
             split(dtype=torch.uint8),
             "An unsigned byte has no -8: 0 - 8 is 248 there. Which dtype holds -8 … 7, and when must the number get it?",

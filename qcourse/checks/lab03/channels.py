@@ -19,9 +19,13 @@ def silence(x: Tensor, *channels: int) -> Tensor:
     return x
 
 
-def batches(g, lengths, K: int = 6, dtype=torch.float32) -> tuple:
-    """One argument tuple of 03.1."""
-    return ([randn(g, M, K).to(dtype) for M in lengths],)
+def batches(g, lengths, K: int = 6, dtype=torch.float32, size: float = 1.0) -> tuple:
+    """One argument tuple of 03.1; with several batches, channel 0 peaks in the first and channel 1 in the last."""
+    out = [(size * randn(g, M, K)).to(dtype) for M in lengths]
+    if len(out) > 1:
+        for batch, channel in ((out[0], 0), (out[-1], 1)):
+            batch[0, channel] = 3 * torch.cat(out)[:, channel].abs().amax()
+    return (out,)
 
 
 def negative_peak(g) -> list[tuple]:
@@ -39,8 +43,8 @@ CHANNEL_ABSMAX = Task(
     points=2,
     expected=lambda batches: torch.cat([b.float() for b in batches]).abs().amax(0),
     properties=(
-        Property("one batch", lambda g: [batches(g, [4], 3), batches(g, [9], 8)]),
-        Property("batches of different lengths", lambda g: [batches(g, [3, 5]), batches(g, [7, 1, 2, 6], 16)], 2),
+        Property("one batch, faint or loud", lambda g: [batches(g, [4], 3, size=1e-3), batches(g, [9], 8, size=1e5)]),
+        Property("batches of different lengths", lambda g: [batches(g, [2, 3], 4), batches(g, [7, 1, 2, 6], 16)], 2),
         Property("peaks on the negative side", negative_peak),
         Property("a channel that is silent", lambda g: [([silence(randn(g, 4, 5), 2), silence(randn(g, 2, 5), 2)],)]),
         Property("bf16 batches", lambda g: [batches(g, [5, 5], 8, torch.bfloat16)]),
@@ -82,6 +86,20 @@ CHANNEL_ABSMAX = Task(
             "Batching must not matter: the result belongs to the text, not to how it was cut.",
         ),
         Mistake(
+            "only the first batch counts",
+            lambda batches: batches[0].float().abs().amax(0),
+            "Your answer is known after the first batch, whatever comes later. (Is there a `return` inside the loop?) "
+            "If the loud token comes in the last batch, who sees it?",
+            "Batching must not matter: the result belongs to the text, not to how it was cut.",
+        ),
+        Mistake(
+            "the batches' maxima added up",
+            lambda batches: torch.stack([b.float().abs().amax(0) for b in batches]).sum(0),
+            "Two batches that both reach 5 give 10 in your function. A channel that never left ±5 needs a scale for 5. How "
+            "do two maxima become one?",
+            "Batching must not matter: the result belongs to the text, not to how it was cut.",
+        ),
+        Mistake(
             "the mean of the batches' maxima",
             lambda batches: torch.stack([b.float().abs().amax(0) for b in batches]).mean(0),
             "Within a batch you take the maximum, between batches you average. Cut the same text into other batches: "
@@ -91,6 +109,6 @@ CHANNEL_ABSMAX = Task(
     ),
     hint="Two reductions are hidden in the formula: over the tokens of a batch, and over the batches. What would you carry "
     "along if the batches came one by one and you could not keep them?",
-    rtol=1e-6,
+    rtol=1e-5,  # a maximum is exact; the mistakes' means of up to 16 numbers are not
     returns=("absmax",),
 )

@@ -4,13 +4,23 @@ import torch
 
 from qcourse.checks.lab03.channels import randn, silence
 from qcourse.checks.task import Mistake, Property, Task
-from qcourse.methods import smoothquant
 from qcourse.shapes import Tensor
 
 
 def layer(g, K: int, readers: list[int], alpha: float) -> tuple:
     """(act_absmax, weights, α): loud activations and their readers, N rows each."""
     return randn(g, 9, K).abs().amax(0), [randn(g, N, K) * 0.05 for N in readers], alpha
+
+
+def extremes(g) -> list[tuple]:
+    """Loudnesses between 2e-5 and 2e5 on both sides, so that s lies between 2e-5 and 2e5, too."""
+    x, w = torch.tensor([2e-5, 3e-4, 2.0, 4e4, 1e5]), torch.tensor([2e4, 3e3, 0.3, 1e-4, 1e-5])
+    cases = []
+    for alpha in (0.5, 0.4, 0.7):
+        sizes = (1 + torch.rand(2, 5, generator=g)) * torch.stack((x, w))
+        quieter = torch.rand(2, 5, generator=g) * torch.tensor([[1.0], [-1.0]])
+        cases.append((sizes[0], [torch.cat((quieter[:1], -torch.ones(1, 5))) * sizes[1], quieter[1:] * sizes[1]], alpha))
+    return cases
 
 
 def silent_channels(g) -> list[tuple]:
@@ -31,18 +41,35 @@ def factors(x: Tensor, w: Tensor, alpha: float) -> Tensor:
     return torch.where((x == 0) | (w == 0), torch.ones_like(s), s)
 
 
+def half_guarded(x: Tensor, w: Tensor, alpha: float, which: str) -> Tensor:
+    """Guarded only where `which` of x and w is silent."""
+    s = x**alpha / w ** (1 - alpha)
+    return torch.where((x if which == "x" else w) == 0, torch.ones_like(s), s)
+
+
+def clamped(low: float, high: float):
+    """The factors kept between two bounds."""
+    return lambda act_absmax, weights, alpha: factors(act_absmax, columns(weights), alpha).clamp(low, high)
+
+
+def exact(act_absmax, weights, alpha) -> Tensor:
+    """In fp64, rounded once."""
+    return factors(act_absmax.double(), columns(weights).double(), alpha).float()
+
+
 SMOOTH_SCALES = Task(
     id="03.3",
     function="smooth_scales",
     title="How much to move",
     points=3,
-    expected=lambda act_absmax, weights, alpha: smoothquant.smooth_scales(act_absmax, weights, alpha),
+    expected=exact,
     properties=(
-        Property("one reader, α away from a half", lambda g: [layer(g, 6, [6], 0.25), layer(g, 16, [16], 0.8)], 2),
+        Property("one reader, α away from a half", lambda g: [layer(g, 3, [3], 0.25), layer(g, 16, [16], 0.8)], 2),
         Property("α = 0.5", lambda g: [layer(g, 5, [7], 0.5)]),
-        Property("three readers of the same x", lambda g: [layer(g, 8, [8, 4, 4], 0.6), layer(g, 4, [4, 4, 4], 0.3)], 2),
+        Property("three readers of the same x", lambda g: [layer(g, 4, [2, 4, 4], 0.3), layer(g, 8, [8, 4, 4], 0.6)], 2),
         Property("the ends, α = 0 and α = 1", lambda g: [layer(g, 6, [3, 6], 0.0), layer(g, 6, [3, 6], 1.0)]),
         Property("silent channels get the factor 1", silent_channels),
+        Property("very loud and very faint channels", extremes),
     ),
     mistakes=(
         Mistake(
@@ -93,6 +120,10 @@ SMOOTH_SCALES = Task(
             "Where x is silent your s is 0, where W is silent it is infinite. One step later x is divided by it. What "
             "factor leaves such a channel as it is?",
             "Migration: s must be positive and finite, or x / s is not a number.",
+            also=(
+                lambda act_absmax, weights, alpha: half_guarded(act_absmax, columns(weights), alpha, "x"),
+                lambda act_absmax, weights, alpha: half_guarded(act_absmax, columns(weights), alpha, "w"),
+            ),
         ),
         Mistake(
             "a tiny factor for a silent channel",
@@ -102,6 +133,14 @@ SMOOTH_SCALES = Task(
             "Clamping avoids the zero, but leaves a factor that is thousands of times too small or too large, and W is "
             "multiplied by it. There is nothing to move here: which factor says so?",
             "The specification: a silent channel has s = 1.",
+        ),
+        Mistake(
+            "the factors kept within bounds",
+            clamped(1e-2, 1e2),
+            "Your factors stop at a bound that the formula does not have. What is left in x when a channel is a million "
+            "times too loud, and its factor may be a thousand at most?",
+            "SmoothQuant, eq. 4: s is positive and finite, and nothing else is asked of it.",
+            also=(clamped(1e-3, 1e3), clamped(1e-4, 1e4), clamped(1e-1, 1e1), clamped(1e-2, float("inf"))),
         ),
     ),
     hint="Two loudnesses meet in the formula, both with K entries. The one of the weights is a maximum over everything that "

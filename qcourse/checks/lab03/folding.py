@@ -2,6 +2,7 @@
 
 import torch
 
+from qcourse.checks.compare import difference
 from qcourse.checks.lab03.channels import randn
 from qcourse.checks.task import Mistake, Property, Task
 from qcourse.shapes import Tensor
@@ -24,7 +25,7 @@ MIGRATE = Task(
     points=2,
     expected=lambda x, W, s: tuple((a.double() * f.double()).float() for a, f in ((x, 1 / s.double()), (W, s))),
     properties=(
-        Property("as many outputs as inputs", lambda g: [layer(g, 2, 3, 3), layer(g, 5, 8, 8)], 2),
+        Property("as many outputs as inputs", lambda g: [layer(g, 2, 2, 2), layer(g, 5, 8, 8)], 2),
         Property("other shapes", lambda g: [layer(g, 1, 3, 5), layer(g, 4, 7, 2), layer(g, 3, 2, 16)]),
         Property("powers of two change no bit", lambda g: [(randn(g, 2, 4), randn(g, 3, 4), torch.tensor([0.5, 2, 8, 64]))]),
     ),
@@ -63,6 +64,13 @@ MIGRATE = Task(
             "Both tensors are right, but they come back in the other order. What does the specification promise first?",
             "The specification: (x', W').",
         ),
+        Mistake(
+            "W transposed",
+            lambda x, W, s: (x / s, (W * s).T),
+            "The numbers are right, but W' has come back as (K, N), ready for x' @ W'. The next layer will transpose it "
+            "again. Which shape did W have?",
+            "Migration: W' stands where W stood, (N, K).",
+        ),
     ),
     hint="Write out one term of the sum: x[m,k] · w[n,k]. Divide the first factor by s[k]; what must happen to the second "
     "so that the product stays? Then look along which axis of W the k runs.",
@@ -83,7 +91,7 @@ def exact(gain, weights, s) -> tuple:
 
 
 def computes_the_same(args, got, expected) -> str | None:
-    """h → RMSNorm → every reader: the outputs before and after the fold agree to fp32 rounding."""
+    """h → RMSNorm → every reader: the outputs before and after the fold agree to fp32 rounding. And it was this fold."""
     (gain, weights, s), (new_gain, new_weights) = args, got
     if len(new_weights) != len(weights):
         return f"{len(new_weights)} weights came back for {len(weights)} readers"
@@ -98,7 +106,7 @@ def computes_the_same(args, got, expected) -> str | None:
         if not ((after - before).abs() <= room).all():
             worst = ((after - before).norm() / before.norm()).item()
             return f"reader {i} no longer computes what it did: its output has moved by {worst:.2g} of its size"
-    return None
+    return difference(got, expected, rtol=1e-6, names=("gain'", "weights'"))
 
 
 FOLD_INTO_RMSNORM = Task(
@@ -108,8 +116,8 @@ FOLD_INTO_RMSNORM = Task(
     points=3,
     expected=exact,
     properties=(
-        Property("one reader", lambda g: [norm(g, 4, [4]), norm(g, 8, [3])]),
-        Property("three readers", lambda g: [norm(g, 4, [4, 4, 4]), norm(g, 8, [8, 2, 2])]),
+        Property("one reader", lambda g: [norm(g, 2, [2]), norm(g, 8, [3])]),
+        Property("three readers", lambda g: [norm(g, 3, [3, 3, 3]), norm(g, 8, [8, 2, 2])]),
         Property("the outputs of all readers stay", lambda g: [norm(g, 16, [5, 16])], verify=computes_the_same),
         Property("a bf16 checkpoint, moved without rounding", lambda g: [norm(g, 8, [4, 4], torch.bfloat16)]),
     ),
@@ -138,9 +146,14 @@ FOLD_INTO_RMSNORM = Task(
         Mistake(
             "only the first reader follows",
             lambda gain, weights, s: (gain.float() / s, [W.float() * (s if i == 0 else 1) for i, W in enumerate(weights)]),
-            "q_proj is right, and k_proj and v_proj read x / s with their old weights. Who else reads what this norm "
-            "writes?",
-            "A fold is an exact no-op: the outputs of *every* reader stay.",
+            "One reader is right, and the others read x / s with their old weights. Who else reads what this norm writes?",
+            "A fold is an exact no-op: the outputs of every reader stay, not only the first one's.",
+            also=(
+                lambda gain, weights, s: (
+                    gain.float() / s,
+                    [W.float() * (s if i == len(weights) - 1 else 1) for i, W in enumerate(weights)],
+                ),
+            ),
         ),
         Mistake(
             "rounded back to bf16",
@@ -148,6 +161,13 @@ FOLD_INTO_RMSNORM = Task(
             "The algebra is right, but the moved numbers were squeezed into bf16's 8 bits once more. That is a quantization "
             "nobody asked for, before the real one. In which dtype does the change stay exact?",
             "A fold is an exact no-op, to fp32 rounding.",
+            also=(
+                lambda gain, weights, s: (
+                    gain.float() / s.to(gain.dtype).float(),
+                    [W.float() * s.to(W.dtype).float() for W in weights],
+                ),
+                lambda gain, weights, s: (gain / s.to(gain.dtype), [W * s.to(W.dtype) for W in weights]),
+            ),
         ),
         Mistake(
             "the rows of the weights multiplied instead of their columns",

@@ -15,15 +15,20 @@ INT8_TOKEN = QuantizationArgs(IntGrid(8, restricted=True), per_token, scale_dtyp
 
 
 def same_up_to_ties(args, got: Tensor, other: Tensor) -> str | None:
-    """Equal to fp32 rounding (bf16 answers: to 2⁻⁸ of their size), where exactly half a step may go either way."""
-    x = args[0].float()
-    absmax = x.abs().amax(-1, keepdim=True)
-    step = absmax / 127
-    half = ((x / step).frac().abs() - 0.5).abs() < 1e-3  # NaN for a row of zeros, hence False
-    g, o = got.float(), other.float()
-    narrow = 0.0 if got.dtype in (torch.float32, torch.float64) else 2**-8
-    close = (g - o).abs() <= 1e-5 * absmax + narrow * o.abs() + torch.where(half, 1.001 * step, 0.0)
-    good = close | (g.isnan() & o.isnan())
+    """Equal to fp32 rounding (bf16 answers: to 2⁻⁸ of their size), or the other end of a step that x lies in the middle of.
+
+    x/s up to 127, rounded up to three times on the way (s, 1/s, the product), is known to 127 · 3 · 2⁻²⁴ < 1e-4 of a step.
+    """
+    x = args[0].double()
+    step = x.abs().amax(-1, keepdim=True) / 127
+    steps = x / step  # NaN for a row of zeros, which is no tie
+    g, o = got.double(), other.double()
+    narrow = 2**-8 if got.dtype == args[0].dtype != torch.float32 else 0.0  # only where x itself came in bf16
+    room = 1e-5 * 127 * step + narrow * o.abs()
+    tie = (steps - steps.floor() - 0.5).abs() < 1e-4
+    ends = [steps.floor() * step, steps.ceil() * step]
+    at = [tie & ((v - end).abs() <= room) for v in (g, o) for end in ends]
+    good = ((g - o).abs() <= room) | (at[0] | at[1]) & (at[2] | at[3]) | (g == o) | (g.isnan() & o.isnan())
     return difference(torch.where(good, o, g), o, where="x_hat")
 
 
@@ -44,6 +49,31 @@ def in_its_own_dtype(x: Tensor) -> Tensor:
     return torch.clamp(torch.round(x / scale), -127, 127) * scale
 
 
+def by(axes, guard: bool = True):
+    """One scale for all that lie along `axes` (int, or a function of the number of axes); `guard`: no division by zero."""
+
+    def wrong(x: Tensor) -> Tensor:
+        absmax = x.float().abs().amax(axes if isinstance(axes, int) else axes(x.dim()), keepdim=True)
+        return per_row(x, (torch.where(absmax == 0, 127.0, absmax) if guard else absmax) / 127)
+
+    return wrong
+
+
+def signed(guard: bool):
+    """The largest value instead of the largest magnitude."""
+
+    def wrong(x: Tensor) -> Tensor:
+        top = x.float().amax(-1, keepdim=True)
+        return per_row(x, (torch.where(top == 0, 127.0, top) if guard else top) / 127)
+
+    return wrong
+
+
+def level(g, *shape: int) -> Tensor:
+    """Evenly spread bf16 numbers: half of their codes lie above 63, where bf16 knows x/s to half a step only."""
+    return (torch.rand(*shape, generator=g) * 2 - 1).bfloat16()
+
+
 FAKE_QUANT_PER_TOKEN = Task(
     id="03.2",
     function="fake_quant_per_token",
@@ -52,25 +82,37 @@ FAKE_QUANT_PER_TOKEN = Task(
     expected=lambda x: fake_quantize(x.float(), INT8_TOKEN),
     properties=(
         Property("a matrix of tokens", lambda g: [(randn(g, 3, 4),), (randn(g, 6, 64),)], 2),
-        Property("tokens of very different loudness", lambda g: [(randn(g, 4, 16) * torch.logspace(-3, 3, 4)[:, None],)]),
-        Property("a row of zeros stays zero", lambda g: [(randn(g, 3, 8) * torch.tensor([[1.0], [0.0], [1.0]]),)]),
-        Property("a batch of sequences (B, T, K)", lambda g: [(randn(g, 2, 3, 16),)]),
-        Property("bf16 input", lambda g: [(randn(g, 4, 32).bfloat16(),)]),
+        Property("tokens of very different loudness", lambda g: [(randn(g, 4, 8) * torch.logspace(-3, 5, 4)[:, None],)]),
+        Property("a row of zeros stays zero", lambda g: [(randn(g, 3, 4) * torch.tensor([[1.0], [0.0], [1.0]]),)]),
+        Property(
+            "one token (K,), sequences (B, T, K)",
+            lambda g: [(randn(g, 5),), (randn(g, 2, 3, 8),), (randn(g, 2, 1, 3, 4),)],
+        ),
+        Property("bf16 input", lambda g: [(level(g, 2, 6),), (level(g, 4, 256),)]),
     ),
     mistakes=(
         Mistake(
             "one scale for the whole tensor",
-            lambda x: per_row(x, row_absmax(x).amax() / 127),
+            by(lambda axes: tuple(range(axes))),
             "Your scale comes from the loudest token of all, and a quiet token gets the few levels that are left. How "
             "many scales should a batch of M tokens have, and which axis must survive the maximum?",
             "Invariant 2: accuracy depends on who shares a scale.",
         ),
         Mistake(
             "one scale a channel",
-            lambda x: per_row(x, x.float().abs().flatten(0, -2).amax(0).clamp(min=1e-30) / 127),
+            by(lambda axes: tuple(range(axes - 1)), guard=False),
             "A scale for each column would indeed be more accurate here. But it depends on k, and the matmul sums over "
             "k. Can it leave the sum? Which axis, then, may a scale follow?",
             "Invariant 3: only a factor that leaves the sum keeps the matmul in integers.",
+            also=(by(lambda axes: tuple(range(axes - 1))), by(0, guard=False), by(0)),
+        ),
+        Mistake(
+            "the second axis instead of the last",
+            by(1, guard=False),
+            "A token is the last axis, however many axes stand before it. You counted axes from the front, which is the "
+            "same only for a matrix. From which end does the last axis always have the same number?",
+            "The specification: x is (..., K), one scale for each row of K.",
+            also=(by(1),),
         ),
         Mistake(
             "a row of zeros divided by its scale of zero",
@@ -81,10 +123,11 @@ FAKE_QUANT_PER_TOKEN = Task(
         ),
         Mistake(
             "the maximum without the sign removed",
-            lambda x: per_row(x, x.float().amax(-1, keepdim=True) / 127),
+            signed(False),
             "Your scale looks at the largest value, not at the largest magnitude. What happens to a row whose loudest "
             "entry is negative?",
             "Invariant 2: a symmetric grid must cover both signs.",
+            also=(signed(True),),
         ),
         Mistake(
             "128 steps instead of 127",
@@ -96,9 +139,10 @@ FAKE_QUANT_PER_TOKEN = Task(
         Mistake(
             "truncated instead of rounded",
             lambda x: per_row(x, row_absmax(x) / 127, round_=torch.trunc),
-            "A cast to an integer cuts the fraction off: 2.9 becomes 2. The nearest level was 3. How large can an "
-            "error get that way, in steps?",
+            "A cast to an integer cuts the fraction off: 2.9 becomes 2, and the nearest level was 3. (`floor` does it to "
+            "−2.1, too.) How large can an error get that way, in steps?",
             "Invariant 2: |error| ≤ s/2 needs rounding to the nearest level; truncation doubles it.",
+            also=(lambda x: per_row(x, row_absmax(x) / 127, round_=torch.floor),),
         ),
         Mistake(
             "codes instead of values",

@@ -4,12 +4,43 @@ from qcourse.checks.draw import integer
 from qcourse.checks.task import Mistake, Property, Task
 
 
-def model(g, num_bits: int, group_size: int | None, kept: bool = True) -> tuple:
+def model(g, num_bits: int, group_size: int | None, kept: bool = True, layers: int = 2) -> tuple:
     """A small model's shapes, K a multiple of 128; the embedding is kept in 16 bits or there is none."""
-    shapes = {f"layers.{i}.proj": (8 * integer(g, 1, 20), 128 * integer(g, 1, 6)) for i in range(integer(g, 1, 4))}
+    shapes = {f"layers.{i}.proj": (8 * integer(g, 1, 20), 128 * integer(g, 1, 6)) for i in range(layers)}
     if kept:
         shapes["embed"] = (16 * integer(g, 4, 40), 128 * integer(g, 1, 4))
     return shapes, num_bits, group_size, ["embed"] if kept else []
+
+
+def alike(g) -> list[tuple]:
+    """Names that contain, begin or end one another; an embedding need not be kept, and what is kept need not be one."""
+    names = {  # the first of each list is kept; the others only look like it
+        "head": ["head", "head.up", "layers.0.head", "he"],
+        "layers.1": ["layers.1", "layers.10", "model.layers.1", "layers", "embed"],
+    }
+    return [
+        ({n: (8 * integer(g, 1, 20), 128 * integer(g, 1, 3)) for n in order}, bits, G, keep)
+        for order, bits, G, keep in (
+            (names["head"], 8, None, ["head"]),
+            (names["layers.1"][::-1], 4, 64, ["layers.1"]),
+            ([*names["head"], *names["layers.1"]], 4, 128, ["layers.1", "head"]),
+        )
+    ]
+
+
+def kept_if(matches):
+    """The kept ones found by another comparison of two names than equality."""
+
+    def wrong(shapes, num_bits, group_size, keep) -> tuple:
+        return count(shapes, num_bits, group_size, [n for n in shapes if any(matches(n, k) for k in keep)])
+
+    return wrong
+
+
+def upside_down(shapes, num_bits, group_size, keep) -> tuple:
+    """The share that is left instead of how many times smaller."""
+    total, times = count(shapes, num_bits, group_size, keep)
+    return total, 1 / times
 
 
 def count(shapes, num_bits, group_size, keep, *, scale=2, baseline=2, codes=1 / 8, by_group=True) -> tuple:
@@ -49,10 +80,14 @@ WEIGHT_BYTES = Task(
     points=3,
     expected=lambda shapes, num_bits, group_size, keep: count(shapes, num_bits, group_size, keep),
     properties=(
-        Property("a scale a row", lambda g: [model(g, 8, None, False), model(g, 4, None, False)]),
-        Property("a scale a group", lambda g: [model(g, 4, 128, False), model(g, 4, 32, False)]),
-        Property("the embedding stays in bf16", lambda g: [model(g, 8, None), model(g, 4, 128), model(g, 3, 64)], 2),
-        Property("16 bits: nothing is quantized", lambda g: [model(g, 16, None), model(g, 16, 128)]),
+        Property("a scale a row", lambda g: [model(g, 8, None, False, 1), model(g, 4, None, False)]),
+        Property("a scale a group", lambda g: [model(g, 4, 128, False, 1), model(g, 4, 32, False)]),
+        Property("the embedding stays in bf16", lambda g: [model(g, 8, None), model(g, 4, 128), model(g, 3, 64, layers=4)]),
+        Property("kept is what `keep` names, and nothing else", alike),
+        Property(
+            "4 bits, and 16 bits, where nothing is quantized",
+            lambda g: [model(g, 4, 128), model(g, 16, None), model(g, 16, 128), model(g, 16, 64, False)],
+        ),
     ),
     mistakes=(
         Mistake(
@@ -61,6 +96,12 @@ WEIGHT_BYTES = Task(
             "Your bytes are right; your *times smaller* are twice as large as they should be. Which format would this model "
             "be served in if nobody quantized it? That is what a saving is measured against.",
             "The baseline is bf16: 16 bits are the honest 1×.",
+        ),
+        Mistake(
+            "the ratio upside down",
+            upside_down,
+            "What you return is the share that is left. 0.25 and “4 times smaller” say the same; one of them was asked for.",
+            "The specification: how many times smaller than bf16.",
         ),
         Mistake(
             "the scales forgotten",
@@ -75,6 +116,32 @@ WEIGHT_BYTES = Task(
             "You shrank everything, but embeddings usually stay as they are, and in a small model they are a large "
             "part. Which list says what is left alone?",
             "True sizes: 4-bit weights do not make a file four times smaller.",
+        ),
+        Mistake(
+            "kept by a part of the name",
+            kept_if(lambda name, kept: kept in name),
+            "You look for the kept name inside other names, so `layers.1` also keeps `layers.10`. When do two names mean "
+            "the same matrix?",
+            "The specification: `keep` is a list of names, not of patterns.",
+            also=(
+                kept_if(str.startswith),
+                kept_if(str.endswith),
+                kept_if(lambda name, kept: name in kept),
+                kept_if(lambda name, kept: name.split(".")[-1] == kept),
+                kept_if(lambda name, kept: kept in name.split(".")),
+            ),
+        ),
+        Mistake(
+            "the embedding kept, whatever the list says",
+            lambda shapes, num_bits, group_size, keep: count(shapes, num_bits, group_size, ["embed"]),
+            "You know what is usually kept. But this function is told what is kept, and the next model keeps its head or a "
+            "layer. Which argument have you not read?",
+            "The specification: `keep` names what stays in bf16.",
+            also=(
+                lambda shapes, num_bits, group_size, keep: count(
+                    shapes, num_bits, group_size, [n for n in shapes if "embed" in n or "head" in n]
+                ),
+            ),
         ),
         Mistake(
             "the kept matrices not counted",

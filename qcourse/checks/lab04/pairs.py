@@ -7,12 +7,13 @@ import torch
 from qcourse.checks.task import Mistake, Property, Task
 
 
-def windows(g, n: int, equal: bool = False, worse: float = 2.0) -> tuple:
+def windows(g, n: int, equal: bool = False, worse: float = 2.0, dtype=torch.float64) -> tuple:
     """Nats of two models on n windows: the windows differ by hundreds of nats, the models by a few."""
     num_bytes = torch.full((n,), 640) if equal else torch.randint(200, 900, (n,), generator=g)
     nats = num_bytes.double() * (0.3 + 0.4 * torch.rand(n, generator=g, dtype=torch.float64))
-    d = worse + torch.randn(n, generator=g, dtype=torch.float64) * (1 + num_bytes / 300)
-    return nats, nats + d, num_bytes
+    noise = torch.randn(n, generator=g, dtype=torch.float64) * (1 + num_bytes / 300)
+    d = worse + noise - noise.mean()  # so that Σ d = n · worse: a sum that cancels would be known to few digits
+    return nats.to(dtype), (nats + d).to(dtype), num_bytes
 
 
 LN2 = math.log(2)
@@ -48,9 +49,11 @@ PAIRED_DIFFERENCE = Task(
     points=3,
     expected=lambda nats_a, nats_b, num_bytes: paired(nats_a, nats_b, num_bytes),
     properties=(
-        Property("windows of equal size", lambda g: [windows(g, 5, True), windows(g, 64, True)]),
-        Property("windows of different sizes", lambda g: [windows(g, 6), windows(g, 40)], 2),
-        Property("b is better", lambda g: [windows(g, 12, worse=-3.0)]),
+        Property("windows of equal size", lambda g: [windows(g, 4, True), windows(g, 64, True)]),
+        Property(
+            "windows of different sizes", lambda g: [windows(g, 5), windows(g, 40), windows(g, 8, dtype=torch.float32)], 2
+        ),
+        Property("b is better", lambda g: [windows(g, 6, worse=-3.0), windows(g, 12, worse=-1.0)]),
     ),
     mistakes=(
         Mistake(
@@ -67,6 +70,35 @@ PAIRED_DIFFERENCE = Task(
             "The specification: b − a.",
         ),
         Mistake(
+            "the sign of each difference removed",
+            lambda nats_a, nats_b, num_bytes: (
+                float((nats_b.double() - nats_a.double()).abs().sum()) / bits(num_bytes),
+                paired(nats_a, nats_b, num_bytes)[1],
+            ),
+            "A window on which b is better counts against b in your sum. Two equal models would look different. What "
+            "happens to noise in a sum when it keeps its sign?",
+            "Pairing: what is noise cancels, what is damage adds up.",
+            also=(
+                lambda nats_a, nats_b, num_bytes: (abs((p := paired(nats_a, nats_b, num_bytes))[0]), p[1]),
+                lambda nats_a, nats_b, num_bytes: paired(0 * nats_a, (nats_b.double() - nats_a.double()).abs(), num_bytes),
+            ),
+        ),
+        Mistake(
+            "the two results in the other order",
+            lambda nats_a, nats_b, num_bytes: paired(nats_a, nats_b, num_bytes)[::-1],
+            "Both numbers are right, but the error bar comes first. What does the specification promise first?",
+            "The specification: (difference, standard error).",
+        ),
+        Mistake(
+            "the variance instead of the standard deviation",
+            lambda nats_a, nats_b, num_bytes: (
+                paired(nats_a, nats_b, num_bytes)[0],
+                math.sqrt(len(nats_a)) * float((nats_b.double() - nats_a.double()).var()) / bits(num_bytes),
+            ),
+            "Your error is in nats squared. Which root brings it back to the unit of the difference?",
+            "A standard error has the unit of what it is the error of.",
+        ),
+        Mistake(
             "nats called bits",
             lambda nats_a, nats_b, num_bytes: paired(nats_a, nats_b, num_bytes, unit=1.0),
             "Both numbers are 31 % too small. The inputs are nats, the answer is asked for in bits. How many nats has "
@@ -79,7 +111,10 @@ PAIRED_DIFFERENCE = Task(
             "Your second number does not shrink when there are more windows. The standard deviation says how much "
             "*one* window differs. How does a sum of n independent ones spread, and what does the mean make of it?",
             "A standard error falls with the square root of the number of windows.",
-            also=(lambda nats_a, nats_b, num_bytes: paired(nats_a, nats_b, num_bytes, power=0),),
+            also=tuple(
+                (lambda nats_a, nats_b, num_bytes, power=power: paired(nats_a, nats_b, num_bytes, power=power))
+                for power in (0, -0.5)
+            ),
         ),
         Mistake(
             "a mean of the windows' ratios",

@@ -3,84 +3,23 @@
 import math
 
 import torch
-import torch.nn.functional as F
 
-from qcourse.checks.draw import integer
+from qcourse.checks.lab04.chunks import (
+    cross_entropy,
+    in_its_own_dtype,
+    in_nats,
+    means,
+    means_times_tokens,
+    over_ids,
+    per_token,
+    power,
+    same,
+    text,
+    to_the_power,
+    without_last,
+    wrong,
+)
 from qcourse.checks.task import Mistake, Property, Task
-
-
-def text(g, lengths: list[int], V: int = 7, size: float = 2.0, dtype=torch.float32) -> tuple:
-    """(logits, ids, num_bytes) of chunks with these numbers of tokens; the likeliest token comes often."""
-    logits, ids, num_bytes = [], [], []
-    for T in lengths:
-        chunk = (torch.randn(T, V, generator=g) * size).to(dtype)
-        lucky = torch.rand(T, generator=g) < 0.6
-        body = torch.where(lucky, chunk.float().argmax(-1), torch.randint(V, (T,), generator=g))
-        logits.append(chunk)
-        ids.append(torch.cat((torch.randint(V, (1,), generator=g), body)))
-        num_bytes.append(sum(integer(g, 1, 5) for _ in range(T)))
-    return logits, ids, num_bytes
-
-
-def surprise(logits, ids, *, labels=slice(1, None), log_p=lambda x: torch.log_softmax(x.double(), -1)) -> list[float]:
-    """Nats of each chunk; the keywords are what can be got wrong."""
-    return [-log_p(x).gather(1, i[labels, None]).double().sum().item() for x, i in zip(logits, ids, strict=True)]
-
-
-def power(x: float, base: float = math.e) -> float:
-    """base**x, infinite rather than an error."""
-    return base**x if x == x and x < 700 else x * math.inf
-
-
-def measures(nats: list[float], logits, num_bytes) -> tuple[float, float]:
-    """(perplexity, bits a byte): everything added up, divided once."""
-    return power(sum(nats) / sum(map(len, logits))), sum(nats) / math.log(2) / sum(num_bytes)
-
-
-def cross_entropy(logits, ids, num_bytes) -> tuple[float, float]:
-    """By torch's own loss, in fp64."""
-    nats = [F.cross_entropy(x.double(), i[1:], reduction="sum").item() for x, i in zip(logits, ids, strict=True)]
-    return measures(nats, logits, num_bytes)
-
-
-def means_times_tokens(logits, ids, num_bytes) -> tuple[float, float]:
-    """The mean of the chunks' means as nats a token, in both measures."""
-    nats = surprise(logits, ids)
-    a_token = sum(n / len(x) for n, x in zip(nats, logits, strict=True)) / len(nats)
-    return measures([a_token * sum(map(len, logits))], logits, num_bytes)
-
-
-def means(logits, ids, num_bytes, of_perplexities: bool, bytes_too: bool) -> tuple[float, float]:
-    """Means over chunks instead of over tokens and bytes, in the ways in which that is done."""
-    nats = surprise(logits, ids)
-    a_token = [n / len(x) for n, x in zip(nats, logits, strict=True)]
-    a_byte = [n / math.log(2) / b for n, b in zip(nats, num_bytes, strict=True)]
-    mean = sum(map(power, a_token)) / len(nats) if of_perplexities else power(sum(a_token) / len(nats))
-    return mean, sum(a_byte) / len(nats) if bytes_too else measures(nats, logits, num_bytes)[1]
-
-
-def wrong(**how):
-    """A mistake in the surprise itself."""
-    return lambda logits, ids, num_bytes: measures(surprise(logits, ids, **how), logits, num_bytes)
-
-
-def powers_of_two(logits, ids, num_bytes) -> tuple[float, float]:
-    """2 to the power of nats."""
-    nats = surprise(logits, ids)
-    return power(sum(nats) / sum(map(len, logits)), 2), sum(nats) / math.log(2) / sum(num_bytes)
-
-
-def in_nats(logits, ids, num_bytes) -> tuple[float, float]:
-    """Nats called bits."""
-    nats = surprise(logits, ids)
-    return measures(nats, logits, num_bytes)[0], sum(nats) / sum(num_bytes)
-
-
-def per_token(logits, ids, num_bytes) -> tuple[float, float]:
-    """Bits a token called bits a byte."""
-    nats, tokens = surprise(logits, ids), sum(map(len, logits))
-    return measures(nats, logits, num_bytes)[0], sum(nats) / math.log(2) / tokens
-
 
 PERPLEXITY = Task(
     id="04.3",
@@ -89,10 +28,10 @@ PERPLEXITY = Task(
     points=4,
     expected=cross_entropy,
     properties=(
-        Property("one chunk", lambda g: [text(g, [3], 4), text(g, [12])]),
-        Property("chunks of different lengths", lambda g: [text(g, [4, 1], 4), text(g, [7, 7, 2])], 2),
-        Property("large logits", lambda g: [text(g, [5, 3], 5, 80.0)]),
-        Property("bf16 logits", lambda g: [text(g, [T, 4], 6, dtype=torch.bfloat16) for T in range(7, 14)]),
+        Property("one chunk", lambda g: [text(g, [2], 3), text(g, [12])]),
+        Property("chunks of different lengths", lambda g: [text(g, [3, 2], 3), text(g, [7, 7, 2])], 2),
+        Property("large logits", lambda g: [text(g, [5, 3], 4, 5.0, loud=True)]),
+        Property("bf16 logits", lambda g: [text(g, [T, 2], 5, dtype=torch.bfloat16) for T in range(2, 9)]),
     ),
     mistakes=(
         Mistake(
@@ -125,9 +64,39 @@ PERPLEXITY = Task(
         ),
         Mistake(
             "2 to the power of nats",
-            powers_of_two,
+            to_the_power(lambda nats: power(nats, 2)),
             "Perplexity undoes a logarithm, so it needs the base that the logarithm had. Which base does `log_softmax` use?",
             "perplexity = e^nats = 2^bits. Base and unit go together.",
+            also=(to_the_power(lambda nats: power(nats / math.log(2))),),
+        ),
+        Mistake(
+            "divided by T + 1",
+            over_ids,
+            "A chunk has T + 1 ids, and the first of them was never predicted: there was nothing before it. How many "
+            "predictions were judged?",
+            "A mean is over what was added up: T tokens a chunk.",
+        ),
+        Mistake(
+            "the last prediction thrown away",
+            lambda logits, ids, num_bytes: without_last(logits, ids, num_bytes, True),
+            "You cut off the last row of the logits, as one does when logits and ids are equally long. Here there are T "
+            "rows and T + 1 ids. Which id judges the last row?",
+            "A language model predicts the next token: row t is judged by id t + 1.",
+            also=(lambda logits, ids, num_bytes: without_last(logits, ids, num_bytes, False),),
+        ),
+        Mistake(
+            "the softmax over the tokens instead of the vocabulary",
+            wrong(log_p=lambda x: torch.log_softmax(x.double(), 0)),
+            "Your probabilities add up to 1 down each column, over the positions in the text. At one position, which "
+            "alternatives compete with each other? Which axis are they on?",
+            "Probabilities of one row, over the vocabulary, sum to 1.",
+        ),
+        Mistake(
+            "the logarithm of a share that is 0 in fp32",
+            wrong(log_p=lambda x: torch.log(torch.softmax(x.float(), -1))),
+            "A softmax in fp32 may give exactly 0, and its logarithm is −∞, although ln p is only −120. What is ln p before "
+            "anyone takes an exp? (Some function gives it at once.)",
+            "Log-probabilities are differences of logits: they never need a tiny number.",
         ),
         Mistake(
             "bits a token called bits a byte",
@@ -158,10 +127,11 @@ PERPLEXITY = Task(
             "With logits in bf16 your log-probabilities keep 8 bits as well, and then thousands of them are added up. "
             "The damage of a good format is smaller than that. In which dtype should a measuring instrument compute?",
             "A meter must be finer than what it measures.",
+            also=(in_its_own_dtype,),
         ),
     ),
     hint="Write it for one chunk: log-probabilities of all V tokens (T, V), then for each row the one entry that came true. "
     "`gather` picks one entry a row. Keep sums, not means, until the very end.",
-    rtol=1e-4,
+    same=same,
     returns=("perplexity", "bits a byte"),
 )

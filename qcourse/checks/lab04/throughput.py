@@ -4,17 +4,42 @@ from statistics import fmean, median
 
 import torch
 
-from qcourse.checks.draw import integer, uniform
+from qcourse.checks.draw import integer
 from qcourse.checks.task import Mistake, Property, Task
 
 
 def steps(g, warmup: int, counted: int, users: int, hiccups: int = 0) -> tuple:
-    """Step times: slow ones first, then steady ones around 10 ms with some hiccups among them."""
-    first = [uniform(g, 0.05, 0.5) for _ in range(warmup)]
-    rest = [uniform(g, 0.009, 0.012) for _ in range(counted)]
+    """Step times in whole tenths of ms, all different: warm-up, then steady ones around 10 ms with some hiccups among them.
+
+    Not every warm-up step is slow, and no warm-up step is the slowest of all where there are hiccups: whoever sorts first
+    drops others. The median never lies in the middle of the list as it was measured.
+    """
+    first = [50 + 10 * i for i in torch.randperm(40, generator=g)[:warmup].tolist()]
+    if warmup:
+        first[integer(g, 0, warmup - 1)] = 8 * integer(g, 5, 8)
+    rest = [90 + i for i in torch.randperm(max(counted, 21), generator=g)[:counted].tolist()]
     for i in torch.randperm(counted, generator=g)[:hiccups].tolist():
-        rest[i] *= uniform(g, 5, 20)
-    return first + rest, warmup, users
+        rest[i] *= integer(g, 6, 20)
+    middle, of_all = counted // 2, rest.index(sorted(rest)[counted // 2])
+    if of_all == middle:
+        other = (middle + 1) % counted
+        rest[middle], rest[other] = rest[other], rest[middle]
+    return [t / 10_000 for t in first + rest], warmup, users
+
+
+def dropped_after_sorting(step_seconds, warmup, slowest: bool) -> list[float]:
+    """What is left when the steps are sorted before the first are dropped."""
+    return sorted(step_seconds, reverse=slowest)[warmup:]
+
+
+def beside(offset: int):
+    """The step `offset` places from the median."""
+
+    def wrong(step_seconds, warmup, users) -> float:
+        counted = sorted(step_seconds[warmup:])
+        return users / counted[len(counted) // 2 + offset]
+
+    return wrong
 
 
 DECODE_TOKENS_PER_SECOND = Task(
@@ -24,10 +49,10 @@ DECODE_TOKENS_PER_SECOND = Task(
     points=2,
     expected=lambda step_seconds, warmup, users: users / sorted(step_seconds[warmup:])[(len(step_seconds) - warmup) // 2],
     properties=(
-        Property("one user, warm-up", lambda g: [steps(g, 2, 5, 1), steps(g, 4, 11, 1)], 2),
-        Property("several users", lambda g: [steps(g, 2, 7, integer(g, 2, 64))]),
-        Property("hiccups", lambda g: [steps(g, 4, 15, 8, 3)]),
-        Property("nothing to drop", lambda g: [steps(g, 0, 5, 3, 1)]),
+        Property("one user, warm-up", lambda g: [steps(g, 2, 3, 1), steps(g, 2, 5, 1), steps(g, 4, 11, 1)], 2),
+        Property("several users", lambda g: [steps(g, 1, 5, integer(g, 2, 64)), steps(g, 2, 7, integer(g, 2, 64))]),
+        Property("hiccups", lambda g: [steps(g, 2, 7, 2, 2), steps(g, 4, 15, 8, 3)]),
+        Property("nothing to drop", lambda g: [steps(g, 0, 5, 3, 1), steps(g, 0, 9, 2, 2)]),
     ),
     mistakes=(
         Mistake(
@@ -44,6 +69,28 @@ DECODE_TOKENS_PER_SECOND = Task(
             "not notice a few outliers?",
             "On a shared machine the median is what you can repeat.",
             also=(lambda step_seconds, warmup, users: users * fmean(1 / s for s in step_seconds[warmup:]),),
+        ),
+        Mistake(
+            "sorted before the warm-up is dropped",
+            lambda step_seconds, warmup, users: users / median(dropped_after_sorting(step_seconds, warmup, False)),
+            "After sorting, the first steps of your list are no longer the first that were measured: you dropped the "
+            "fastest, or the slowest, instead of the cold ones. In which order do the two have to happen?",
+            "A measurement starts when the machine is warm.",
+            also=(lambda step_seconds, warmup, users: users / median(dropped_after_sorting(step_seconds, warmup, True)),),
+        ),
+        Mistake(
+            "the middle of the list, unsorted",
+            lambda step_seconds, warmup, users: users / step_seconds[warmup:][(len(step_seconds) - warmup) // 2],
+            "You took the step that was measured in the middle. Half of the steps should be faster than a median and half "
+            "slower. What has to be done to the list first?",
+            "A median is the middle by size, not by time.",
+        ),
+        Mistake(
+            "a neighbour of the median",
+            beside(-1),
+            "Your step lies next to the middle one. Of five numbers, counted from 0, which is the middle?",
+            "A median has as many below as above.",
+            also=(beside(1),),
         ),
         Mistake(
             "the last steps dropped instead of the first",

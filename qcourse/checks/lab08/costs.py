@@ -7,20 +7,32 @@ from qcourse.checks.task import Mistake, Property, Task
 
 
 def machine(g, unpack: float = 1.0) -> dict:
-    """A plausible machine: its ridge lies at 100 to 400 operations a byte."""
+    """A plausible machine: its ridge lies at 100 to 250 operations a byte.
+
+    With N, K ≥ 1024, per weight: one token costs bf16 at least 2 / read, int4 at least 0.5 / read and at most 0.4 / read for
+    unpacking (unpack = 1): bytes decide. From M = 489 on, 2 M / flops > 2 / read + 2 M (1/N + 1/K) / read: arithmetic does.
+    """
     read = uniform(g, 0.5e12, 4e12)
-    flops = read * uniform(g, 100, 400)
-    return {"read": read, "flops": flops, "unpack": unpack * flops / integer(g, 10, 60), "tile": 2 ** integer(g, 3, 6)}
+    flops = read * uniform(g, 100, 250)
+    return {"read": read, "flops": flops, "unpack": unpack * flops / integer(g, 10, 40), "tile": 2 ** integer(g, 3, 6)}
 
 
 def case(g, M: int) -> tuple:
     """(M, N, K, G, machine)."""
-    return M, 128 * integer(g, 4, 40), 128 * integer(g, 4, 40), 2 ** integer(g, 5, 7), machine(g)
+    return M, 128 * integer(g, 8, 40), 128 * integer(g, 8, 40), 2 ** integer(g, 5, 7), machine(g)
 
 
-def seconds(M, N, K, G, m, *, scale=2.0, x=2.0, multiply_add=2.0, weights=1.0, passes=math.ceil, both=max) -> tuple:
+def tiles(g, whole: bool) -> tuple:
+    """Between 1000 and 5000 tokens: a whole number of tiles, or a few more."""
+    _, *rest = case(g, 1)
+    tile = rest[-1]["tile"]
+    M = tile * (integer(g, 1000, 4900) // tile + 1)
+    return (M if whole else M + integer(g, 1, tile - 1), *rest)
+
+
+def seconds(M, N, K, G, m, *, scale=2.0, x=2.0, y=2.0, multiply_add=2.0, weights=1.0, passes=math.ceil, both=max) -> tuple:
     """(bf16, int4); the keywords are what can be got wrong."""
-    arithmetic, traffic = multiply_add * M * N * K / m["flops"], x * M * (N + K)
+    arithmetic, traffic = multiply_add * M * N * K / m["flops"], x * M * K + y * M * N
     sizes = (2.0 * N * K, N * K / 2 + scale * N * (K // G))
     unpacking = (0.0, passes(M / m["tile"]) * N * K / m["unpack"])
     pairs = zip(sizes, unpacking, strict=True)
@@ -41,8 +53,8 @@ KERNEL_SECONDS = Task(
     properties=(
         Property("one token", lambda g: [case(g, 1), case(g, 1)]),
         Property("some tokens", lambda g: [case(g, integer(g, 2, 40)) for _ in range(3)]),
-        Property("thousands of tokens", lambda g: [case(g, integer(g, 1000, 5000)) for _ in range(2)]),
-        Property("a whole number of tiles", lambda g: [(c := case(g, 1), (c[-1]["tile"] * integer(g, 2, 9), *c[1:]))[1]]),
+        Property("thousands of tokens", lambda g: [tiles(g, False) for _ in range(2)]),
+        Property("a whole number of tiles", lambda g: [tiles(g, True), tiles(g, True)]),
     ),
     mistakes=(
         Mistake(
@@ -89,10 +101,36 @@ KERNEL_SECONDS = Task(
         ),
         Mistake(
             "the activations not counted",
-            wrong(x=0.0),
+            wrong(x=0.0, y=0.0),
             "At M = 1 nobody notices. But x comes in and y goes out, and with thousands of tokens those are no longer "
             "small beside W. How many numbers are they?",
             "Roofline: all bytes that move, not only the weights.",
+        ),
+        Mistake(
+            "y not counted",
+            wrong(y=0.0),
+            "x is read, and that you have counted. What does the kernel do with its result, and how many numbers is that "
+            "for M tokens?",
+            "Roofline: all bytes that move, also those that are written.",
+        ),
+        Mistake(
+            "x not counted",
+            wrong(x=0.0),
+            "y is written, and that you have counted. What had to come in before it could be computed, besides the weights?",
+            "Roofline: all bytes that move, also those that are read.",
+        ),
+        Mistake(
+            "scales of four bytes",
+            wrong(scale=4.0),
+            "In the first tasks a scale was fp32. How many bytes does the box above give it here?",
+            "The specification: 2 bytes for every scale.",
+        ),
+        Mistake(
+            "one byte a number of x and y",
+            wrong(x=1.0, y=1.0),
+            "You counted the numbers of x and y. How many bytes does each take, also beside 4-bit weights?",
+            "Weight-only: the activations stay in 16 bits.",
+            also=(wrong(x=4.0, y=4.0),),
         ),
         Mistake(
             "the weights read again for every token",

@@ -1,6 +1,7 @@
 """08.6, the number of tokens at which 4-bit weights stop being faster."""
 
-from qcourse.checks.lab08.costs import case, machine, seconds
+from qcourse.checks.draw import integer
+from qcourse.checks.lab08.costs import case, seconds
 from qcourse.checks.task import Mistake, Property, Task
 
 
@@ -9,17 +10,31 @@ def first(N, K, G, m, most, start: int = 1, stop: int = 1, lost=lambda bf16, int
     return next((M for M in range(start, most + stop) if lost(*seconds(M, N, K, G, m))), None)
 
 
-def crossing(g, unpack: float, most: int | None = None) -> tuple:
-    """(N, K, G, machine, most); `most` None: exactly at the crossing."""
+def crossing(g, unpack: float = 3.0, most: int | None = None, beyond: int = 0) -> tuple:
+    """(N, K, G, machine, most); `most` None: exactly at the crossing, or `beyond` it.
+
+    There is one between 2 and 489: one token is won (bytes decide, and int4 has fewer), and from where arithmetic decides
+    bf16's time, int4 has the unpacking on top (`costs.machine`). `unpack` may make it earlier.
+    """
     _, N, K, G, m = case(g, 1)
-    m = machine(g, unpack)
-    return N, K, G, m, most or first(N, K, G, m, 100_000)
+    m |= {"unpack": unpack * m["unpack"]}
+    return N, K, G, m, most or first(N, K, G, m, 489) + beyond
 
 
-def never(g) -> list[tuple]:
-    """`most` lies just below the crossing."""
-    cases = [crossing(g, 3.0) for _ in range(2)]
-    return [(*rest, max(1, most - 1)) if most > 1 else (*rest, 1) for *rest, most in cases]
+def several(g) -> list[tuple]:
+    """Crossings below `most`, on machines that unpack fast and slowly."""
+    return [crossing(g, unpack, most) for unpack, most in ((1.0, 600), (3.0, 4000), (2.0, 700), (3.0, 1000))]
+
+
+def tie(g) -> tuple:
+    """int4 takes as long as bf16, to the last bit, for a whole tile of tokens, and is slower after it.
+
+    N = K = 2ᵃ and flops / read = K/2 = F: per weight and read, bf16 takes 2 + 4 M/K = 2 + 2 M/F, and int4
+    2 M/F + ⌈M/tile⌉ / U. Equal where ⌈M/tile⌉ = 2 U; all are powers of two, so that no order of operations rounds.
+    """
+    K, U, tile = 2 ** integer(g, 10, 12), 2 ** integer(g, 0, 2), 2 ** integer(g, 3, 5)
+    read = 2.0 ** integer(g, 39, 42)
+    return K, K, 2 ** integer(g, 5, 7), {"read": read, "flops": read * K / 2, "unpack": read * U, "tile": tile}, 300
 
 
 def doubled(N, K, group_size, machine, most) -> int | None:
@@ -41,10 +56,16 @@ CROSS_OVER = Task(
     points=3,
     expected=lambda N, K, group_size, machine, most: first(N, K, group_size, machine, most),
     properties=(
-        Property("a crossing between 1 and most", lambda g: [crossing(g, 3.0, 4000) for _ in range(4)], 2),
-        Property("the crossing is at `most`", lambda g: [crossing(g, 3.0) for _ in range(3)]),
-        Property("unpacking so slow that one token is lost", lambda g: [crossing(g, 0.002, 500)]),
-        Property("int4 faster at all of them", never),
+        Property("a crossing between 1 and most", several, 2),
+        Property("the crossing is at `most`, or just before it", lambda g: [crossing(g, beyond=i) for i in (0, 1, 0, 5)]),
+        Property("as slow as bf16 is no longer faster", lambda g: [tie(g), tie(g), crossing(g, most=700)]),
+        Property(
+            "unpacking so slow that one token is lost", lambda g: [crossing(g, most=500), crossing(g, 0.002, 500), tie(g)]
+        ),
+        Property(
+            "int4 faster up to `most`, or up to just below it",
+            lambda g: [crossing(g), crossing(g, beyond=-1), crossing(g), crossing(g, beyond=-1)],
+        ),
     ),
     mistakes=(
         Mistake(
@@ -66,6 +87,15 @@ CROSS_OVER = Task(
                 N, K, group_size, machine, most, lost=lambda bf16, int4: int4 <= bf16
             ),
             "You return the first M at which int4 *wins*, which is usually 1. What is asked for is where it stops winning.",
+            "The specification: the smallest M with int4 ≥ bf16.",
+        ),
+        Mistake(
+            "equal counted as faster",
+            lambda N, K, group_size, machine, most: first(
+                N, K, group_size, machine, most, lost=lambda bf16, int4: int4 > bf16
+            ),
+            "At your M, int4 is slower than bf16. A little earlier both take equally long: is int4 still faster then? "
+            "Which of > and ≥ says so?",
             "The specification: the smallest M with int4 ≥ bf16.",
         ),
         Mistake(

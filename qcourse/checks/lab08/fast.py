@@ -1,23 +1,28 @@
-"""08.3, the GEMV that must also be fast: judged by its values, and by the clock against decode-then-multiply."""
+"""08.3, the GEMV that must also be fast: judged by its values, and against a Python loop over the same weights.
+
+A vectorised answer takes a thirtieth of the loop's time, and half of it is allowed. Loop and answer take turns, the best of
+each counts, and where even decode-then-multiply (torch, no loop) does not stay well below the bar, nothing is judged.
+"""
 
 import time
 from contextlib import contextmanager
 
 import torch
 
-from qcourse.checks.lab08.loops import MISTAKES, exact, gemv, layer, loud, same_sum, weight
+from qcourse.checks.lab08.loops import MISTAKES, exact, gemv, layer, loud, same_sum
 from qcourse.checks.lab08.words import codes
 from qcourse.checks.task import Mistake, Property, Task
 from qcourse.checks.watch import timed
 from qcourse.shapes import Tensor
 
-ATTEMPTS = 8  # the fastest counts: a shared machine can only make things slower
-HEATS = ((32, 1024, 128, 200), (1024, 2048, 128, 20))  # N, K, G, times the baseline; the first only stops the hopeless
-HOPELESS = 3  # times the bar at each of the first HOPELESS attempts: not tried again
+ATTEMPTS = 6
+HEATS = ((32, 1024, 128, 20.0), (1024, 2048, 128, 0.5))  # N, K, G, times the loop; the first only stops the hopeless
+ROWS = 32  # of the loop, then scaled up: all 1024 would take half a second
+HOPELESS = 3  # attempts, each slower than HOPELESS times the bar: not tried again
 
 
 def decode_then_multiply(x, words, scale, group_size) -> Tensor:
-    """The baseline: all of Ŵ (N, K) in fp32, then one product."""
+    """All of Ŵ (N, K) in fp32, then one product."""
     W = (codes(words).float() - 8).view(len(words), -1, group_size) * scale.unsqueeze(-1)
     return W.view(len(words), -1) @ x.float()
 
@@ -50,17 +55,23 @@ class Race:
         self.verdicts, self.keep = {}, []
         with one_core():
             for N, K, G, self.bar in HEATS:
-                self.ratio, self.left = float("inf"), ATTEMPTS
-                x, w, scale, G = layer(g, N, K, G)
-                self.baseline = min(timed(decode_then_multiply, (x, w, scale, G), 1) for _ in range(5))
-                while self.left and self.ratio > self.bar:
+                self.best = self.loop = self.decode = float("inf")
+                self.left = ATTEMPTS
+                while self.left and not self.fast():
                     self.left -= 1
                     x, w, scale, G = layer(g, N, K, G)  # new numbers: an answer that is remembered is of no use
+                    self.loop = min(self.loop, N / ROWS * timed(one_by_one, (x, w[:ROWS], scale[:ROWS], G), 1))
+                    self.decode = min(self.decode, timed(decode_then_multiply, (x, w, scale, G), 1))
                     self.keep.append(w.clone())
                     self.began = time.perf_counter()
                     yield x, self.keep[-1], scale, G
-                if self.ratio > self.bar:
+                if not self.fast():
                     return
+
+    def fast(self) -> bool:
+        """Whether the best attempt so far stayed below the bar; also where the machine cannot tell (after all attempts)."""
+        allowed = self.bar * self.loop
+        return self.best <= allowed or not self.left and self.decode > allowed / 4
 
     def expected(self, x, words, scale, group_size) -> Tensor:
         """The right answer, in time that does not count."""
@@ -74,14 +85,15 @@ class Race:
         case = id(args[1])
         if case not in self.verdicts:
             spent = time.perf_counter() - self.began
-            self.ratio = min(self.ratio, spent / self.baseline)
-            if ATTEMPTS - self.left >= HOPELESS and self.ratio > HOPELESS * self.bar:
+            self.best = min(self.best, spent)
+            if ATTEMPTS - self.left >= HOPELESS and self.best > HOPELESS * self.bar * self.loop:
                 self.left = 0
             slow = (
-                f"the values are right, but it takes {self.ratio:.0f} times as long as decoding all of W and then "
-                f"multiplying ({spent * 1e3:.3g} ms, not {self.baseline * 1e3:.3g} ms); at most {self.bar} times is allowed"
+                f"the values are right, but {args[1].numel() * 8:,} weights took {self.best * 1e3:.3g} ms. Beside it, a "
+                f"Python loop took {self.loop * 1e3:.3g} ms, and torch, which decodes all of W and multiplies then, "
+                f"{self.decode * 1e3:.3g} ms; at most half of the loop's time is allowed"
             )
-            self.verdicts[case] = slow if self.ratio > self.bar and not self.left else None
+            self.verdicts[case] = None if self.left or self.fast() else slow
         return same_sum(args, got, expected) or self.verdicts[case]
 
 
@@ -91,22 +103,6 @@ def one_by_one(x, words, scale, group_size) -> Tensor:
     for row, scales in zip(words.tolist(), scale.tolist(), strict=True):
         y.append(sum(scales[k // group_size] * ((row[k // 8] >> 4 * (k % 8) & 15) - 8) * x[k] for k in range(len(x))))
     return torch.tensor(y)
-
-
-def in_low_precision(x, words, scale, group_size) -> Tensor:
-    """Rounded to x's dtype at the end: what a product in that dtype gives."""
-    return exact(x, words, scale, group_size).to(x.dtype)
-
-
-def summed_in_low_precision(x, words, scale, group_size) -> Tensor:
-    """Every tensor in x's dtype."""
-    W = (codes(words).to(x.dtype) - 8).view(len(words), -1, group_size) * scale.to(x.dtype).unsqueeze(-1)
-    return W.view(len(words), -1) @ x
-
-
-def rounded_weights(x, words, scale, group_size) -> Tensor:
-    """Ŵ rounded to x's dtype, then a product in it."""
-    return weight(words, scale, group_size).float().to(x.dtype) @ x
 
 
 RACE = Race()
@@ -120,7 +116,10 @@ GEMV_INT4 = Task(
     properties=(
         Property("one group", lambda g: [layer(g, 2, 32, 32), layer(g, 5, 128, 128)]),
         Property("several groups", lambda g: [layer(g, 4, 32, 8), layer(g, 7, 512, 32), layer(g, 3, 1024, 128)], 2),
-        Property("bf16 x, summed in fp32", lambda g: [loud(g, 32, 1024, 64, torch.bfloat16)]),
+        Property(
+            "bf16 x, summed in fp32",
+            lambda g: [loud(g, 4, 32, 8, torch.bfloat16), loud(g, 32, 1024, 64, torch.bfloat16)],
+        ),
         Property("fast enough: 2 million weights", RACE.cases, 2, RACE.verify),
     ),
     mistakes=(
@@ -135,12 +134,13 @@ GEMV_INT4 = Task(
             "The format: Σ (q − 8) x = Σ q x − 8 Σ x, within each group.",
         ),
         Mistake(
-            "summed in low precision",
-            in_low_precision,
-            "bf16 keeps 8 significant bits. As a *format* for x that is fine; as the type in which a thousand products "
-            "are added, or handed back, it is not. Which type should the accumulator and the result have?",
-            "Accumulate wider than you store: fp32.",
-            also=(summed_in_low_precision, rounded_weights),
+            "the 8 taken off after the scale",
+            lambda x, words, scale, group_size: (
+                gemv(x, words, scale, group_size, offset=0.0).double() - 8 * x.double().sum()
+            ).float(),
+            "You took off 8 · Σx from a sum that was already in units of y. The 8 is counted in codes, like q, and each "
+            "group has a scale of its own. Which comes first, the 8 or the scale?",
+            "The format: ŵ = s · (q − 8), group by group.",
         ),
         Mistake(
             "a Python loop over weights",

@@ -3,7 +3,7 @@
 import torch
 
 from qcourse.checks.compare import difference
-from qcourse.checks.lab08.loops import layer, room, same_sum, weight
+from qcourse.checks.lab08.loops import layer, loud, room, same_sum, weight
 from qcourse.checks.task import Mistake, Property, Task
 from qcourse.shapes import Tensor
 
@@ -66,6 +66,7 @@ SPLIT_K = Task(
     properties=(
         Property("one slice is the whole", lambda g: [case(g, 3, 32, 8, 1)]),
         Property("two slices", lambda g: [case(g, 2, 16, 8, 2), case(g, 3, 128, 16, 2)]),
+        Property("bf16 x, summed in fp32", lambda g: [(*loud(g, 4, 64, 16, torch.bfloat16), 2)]),
         Property("more slices", lambda g: [case(g, 4, 96, 8, 3), case(g, 5, 256, 32, 4), case(g, 2, 128, 16, 8)], 2),
     ),
     mistakes=(

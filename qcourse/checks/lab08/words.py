@@ -25,6 +25,11 @@ def top_with_sign(w: Tensor) -> Tensor:
     return out
 
 
+def by_bytes(order) -> object:
+    """The four bytes of each word in another order, the lower code of each first."""
+    return lambda words: codes(words, [2 * byte + half for byte in order for half in (0, 1)])
+
+
 UNPACK_WORDS = Task(
     id="08.1",
     function="unpack_words",
@@ -33,7 +38,7 @@ UNPACK_WORDS = Task(
     expected=lambda words: unpack_words(words.reshape(-1, 1), 4, 8).view(*words.shape, 8).int(),
     properties=(
         Property("positive words", lambda g: [(words(g, 1, negative=False),), (words(g, 5, negative=False),)]),
-        Property("words with the top bit set", lambda g: [(words(g, 2, negative=True),)]),
+        Property("words with the top bit set", lambda g: [(words(g, 1, negative=True),), (words(g, 4, negative=True),)]),
         Property("a weight's worth of words, (N, K/8)", lambda g: [(words(g, 3, 4),), (words(g, 2, 2, 2),)]),
     ),
     mistakes=(
@@ -50,6 +55,21 @@ UNPACK_WORDS = Task(
             "The bytes are in the right order, the halves of each are not: which of the two codes of a byte is the "
             "even one, and in which half does it lie?",
             "Invariant 4: the order of the codes is part of the format.",
+        ),
+        Mistake(
+            "the bytes from the top",
+            by_bytes((3, 2, 1, 0)),
+            "Within a byte you take the lower code first, as you should, but you start with the byte that is written first. "
+            "Which byte of the word holds code 0?",
+            "Invariant 4: the order of the codes is part of the format.",
+        ),
+        Mistake(
+            "the sign thrown away",
+            lambda words: codes(words.abs()),
+            "You made the word positive first. In two's complement that changes almost every bit of a negative word. The "
+            "top bit is a bit like the others here: which code does it belong to?",
+            "8 codes of 4 bits fill all 32 bits.",
+            also=(lambda words: codes(words & 0x7FFFFFFF),),
         ),
         Mistake(
             "AWQ's order",

@@ -1,0 +1,36 @@
+"""A folder's own quantization, whoever wrote it → rules. Honoured, or refused saying what it is; never ignored."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from qcourse.checkpoints import awq, compressed_tensors, gptq
+from qcourse.checkpoints.errors import CheckpointError
+from qcourse.checkpoints.rules import Rule
+
+DIALECTS = {"compressed-tensors": compressed_tensors.rules, "gptq": gptq.rules, "awq": awq.rules}
+ELSEWHERE = {"quantize_config.json": "gptq", "quant_config.json": "awq", "hf_quant_config.json": "modelopt"}  # older files
+
+
+def find(folder: Path, config: dict, read_json) -> tuple[dict, str] | None:
+    """(quantization_config, where it stands) of a folder, or None when the weights are plain. `config`: its config.json."""
+    inside = config.get("quantization_config")
+    if inside is not None:
+        return inside, f"{folder / 'config.json'}, quantization_config"
+    for name, method in ELSEWHERE.items():
+        if (folder / name).is_file():
+            return {"quant_method": method} | read_json(folder / name), str(folder / name)
+    return None
+
+
+def rules(found: tuple[dict, str], weights: Mapping) -> list[Rule]:
+    """The rules of what `find` found. Raises CheckpointError for a method that is not read here, by its name."""
+    config, where = found
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{where} = {config!r}: an object {{…}} expected")
+    method = config.get("quant_method", config.get("method"))
+    if method not in DIALECTS:
+        raise CheckpointError(
+            f"{where}: these weights are already quantized by {method!r}, which is not read here ({', '.join(DIALECTS)} and "
+            "GGUF files are); use the original in 16 bits, or another file of the model"
+        )
+    return DIALECTS[method](config, where, weights)

@@ -1,0 +1,119 @@
+"""Rules → methods: which scheme each layer gets, from a preset's name, a dict, or a file's own `quantization_config`."""
+
+import difflib
+from dataclasses import dataclass, field, replace
+
+from torch import nn
+
+from qcourse.checkpoints.rules import EVERY, Rule, ignore
+from qcourse.layers.method import LinearMethodBase, QuantizationConfig
+from qcourse.layers.quantized import QuantizedLinearMethod, Quantizer
+from qcourse.layers.unquantized import UnquantizedLinearMethod
+from qcourse.numerics.granularity import per_channel, per_group
+from qcourse.numerics.quantize import quantize
+from qcourse.numerics.schemes import PRESETS, QuantizationScheme
+
+KEYS = ("scheme", "group_size", "ignore", "rules", "layout", "input_scales")
+
+
+@dataclass
+class RulesConfig(QuantizationConfig):
+    """`rules`, first match wins; a layer that none names stays in 16 bits.
+
+    quantizer     makes codes of 16-bit weights; None: the codes come from the file
+    input_scales  layer → static scale of its input, for schemes with static activations that are quantized here
+    """
+
+    rules: list[Rule]
+    quantizer: Quantizer | None = quantize
+    input_scales: dict[str, float] | None = None
+    seen: set[int] = field(default_factory=set, repr=False)
+
+    @classmethod
+    def from_config(cls, config: dict) -> "RulesConfig":
+        """A dict with these keys → a config that quantizes on the fly.
+
+            scheme        a name of PRESETS                           group_size    G, or -1 for one scale a channel
+            ignore        layers left in 16 bits (["lm_head"])        rules         [[pattern, scheme or None], …] instead
+            layout        how codes have to fit ("row")               input_scales  {layer: scale}, for static schemes
+
+        Raises ValueError for an unknown key, scheme or value.
+        """
+        unknown = sorted(map(str, config.keys() - set(KEYS)))
+        if unknown:
+            raise ValueError(f"unknown key {unknown[0]!r} in quantization: one of {', '.join(KEYS)}")
+        if ("scheme" in config) == ("rules" in config):
+            raise ValueError("quantization needs either 'scheme' (one for every layer) or 'rules' ([[pattern, scheme], …])")
+        pairs = config.get("rules", [[EVERY, config.get("scheme")]])
+        if not isinstance(pairs, (list, tuple)) or not all(isinstance(p, (list, tuple)) and len(p) == 2 for p in pairs):
+            raise ValueError(f"rules is {pairs!r}: a list of [pattern, scheme] expected")
+        layout, G = config.get("layout", "row"), config.get("group_size")
+        rules = ignore(config.get("ignore", ["lm_head"]))
+        for pattern, name in pairs:
+            rules.append(Rule(pattern, None if name is None else regrouped(scheme_of(name), G), layout))
+        scales = config.get("input_scales")
+        if any(s and s.input_activations and not s.input_activations.dynamic for s in (r.scheme for r in rules)) != (
+            scales is not None
+        ):
+            raise ValueError("input_scales ({layer: scale}) belong to schemes with static activations, and only there")
+        return cls(rules, input_scales=scales)
+
+    def get_quant_method(self, layer: nn.Module, prefix: str) -> LinearMethodBase:
+        """The first matching rule's method. Raises ValueError for a static scheme without this layer's input scale."""
+        matching = [i for i, rule in enumerate(self.rules) if rule.matches(prefix)]
+        self.seen.update(matching)  # a rule that only follows another one matched something, too
+        rule = self.rules[matching[0]] if matching else None
+        if rule is None or rule.scheme is None:
+            return UnquantizedLinearMethod()
+        method = QuantizedLinearMethod(rule.scheme, rule.layout, self.quantizer)
+        if method.static and self.quantizer is not None:
+            scale = (self.input_scales or {}).get(prefix)
+            if isinstance(scale, bool) or not isinstance(scale, (int, float)):
+                raise ValueError(f"{prefix}: static activations need its input scale, a number; calibrate first (input_scales)")
+            method = QuantizedLinearMethod(rule.scheme, rule.layout, self.quantizer, scale)
+        return method
+
+    def refuse_unmatched(self, names: list[str]) -> None:
+        """Raise ValueError for a rule that matched none of the model's layers `names`: a typo would quantize in silence."""
+        for i, rule in enumerate(self.rules):
+            if rule.required and i not in self.seen:
+                parts = list(dict.fromkeys([n.rsplit(".", 1)[-1] for n in names] + names))
+                near = difflib.get_close_matches(rule.pattern.removeprefix("re:"), parts, 3, 0.3)
+                raise ValueError(f"{rule.pattern!r} matches no layer of this model; did you mean {', '.join(near or parts[:7])}?")
+
+
+def scheme_of(name: str) -> QuantizationScheme:
+    """A preset by its name. Raises ValueError for an unknown one, naming the nearest."""
+    if name not in PRESETS:
+        near = difflib.get_close_matches(str(name).upper(), PRESETS, 2, 0.4)
+        raise ValueError(
+            f"unknown quantization scheme {name!r}{': did you mean ' + ' or '.join(near) + '?' if near else ''} "
+            f"(known: {', '.join(PRESETS)})"
+        )
+    return PRESETS[name]
+
+
+def regrouped(scheme: QuantizationScheme, group_size: int | None) -> QuantizationScheme:
+    """The scheme with another group size (-1: one scale a channel). Raises ValueError for anything but such a number."""
+    if group_size is None:
+        return scheme
+    if isinstance(group_size, bool) or not isinstance(group_size, int) or not (group_size == -1 or group_size > 0):
+        raise ValueError(f"group_size={group_size!r}: a positive integer, or -1 for one scale a channel")
+    granularity = per_channel if group_size == -1 else per_group(group_size)
+    return replace(scheme, weights=scheme.weights.with_(granularity=granularity))
+
+
+def get_quantization_config(spec: str | dict | QuantizationScheme | QuantizationConfig | None) -> QuantizationConfig | None:
+    """A preset ("W4A16"), a dict ({"scheme": "W4A16", "group_size": 64}), a scheme, or a config → a config.
+
+    None and "bf16" mean no quantization. Raises what `RulesConfig.from_config` raises, TypeError for anything else.
+    """
+    if spec is None or isinstance(spec, QuantizationConfig):
+        return spec
+    if isinstance(spec, QuantizationScheme):
+        return RulesConfig([*ignore(["lm_head"]), Rule(EVERY, spec)])
+    if isinstance(spec, str):
+        return None if spec == "bf16" else RulesConfig.from_config({"scheme": spec})
+    if isinstance(spec, dict):
+        return RulesConfig.from_config(spec)
+    raise TypeError(f"quantization is a {type(spec).__name__}: a preset's name, a dict or a QuantizationScheme expected")

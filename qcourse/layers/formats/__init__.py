@@ -1,1 +1,0 @@
-"""One file a format: its config (what the checkpoint says) and its method (what the layer does)."""

@@ -1,0 +1,120 @@
+"""The one method behind every quantized layer: it holds what the file holds, or what a quantizer made of a 16-bit weight.
+
+    file        create_weights registers the layout's slots; the loader fills them; unpack gives codes and scales
+    online      create_weights registers a 16-bit `weight`; a quantizer (round to nearest, or another) gives codes and scales
+    both        the codes are repacked, exactly, into the layout that the fastest kernel reads, and that kernel is chosen
+
+Which kernel multiplies is decided once, here; `apply` asks nothing. Weight-only schemes help memory and decode bandwidth,
+schemes with 8-bit activations also the arithmetic (invariant 3).
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from qcourse.gemm.choose import choose, home
+from qcourse.layers.method import LinearMethodBase
+from qcourse.numerics.qtensor import QTensor
+from qcourse.numerics.quantize import dequantize, quantize
+from qcourse.numerics.schemes import QuantizationScheme
+from qcourse.packing.layout import HALF_OR_FULL, Slot
+from qcourse.packing.packed import layout_of, pack, unpack
+
+Quantizer = Callable[..., QTensor]  # (W, args, name) → QTensor
+SINGLE = Slot((1,), (torch.float32, *HALF_OR_FULL), also=((),))  # a static scale of the activations
+
+
+class QuantizedLinearMethod(LinearMethodBase):
+    """`scheme` of the weight and the activations · `layout` of the tensors · `quantizer`: None when they come from a file.
+
+    input_scale: the static scale of the activations, when it comes with the config instead of the file.
+    """
+
+    def __init__(
+        self,
+        scheme: QuantizationScheme,
+        layout: str = "row",
+        quantizer: Quantizer | None = quantize,
+        input_scale: float | None = None,
+    ):
+        self.scheme, self.layout, self.quantizer = scheme, layout_of(layout), quantizer
+        self.input_scale = input_scale
+
+    @property
+    def static(self) -> bool:
+        """Whether the activations' scale is fixed beforehand."""
+        a = self.scheme.input_activations
+        return a is not None and not a.dynamic
+
+    def create_weights(
+        self, layer, input_size_per_partition, output_partition_sizes, input_size, output_size, params_dtype, **extra
+    ) -> None:
+        """Register `weight` in 16 bits, or the slots of the file's layout. Raises ValueError, naming the layer, for a format
+        that does not fit: G does not divide K, or N does not fill whole words."""
+        N, K = sum(output_partition_sizes), input_size_per_partition
+        try:
+            self.scheme.weights.granularity.check(K)
+            slots = self.layout.slots(self.scheme.weights, N, K)
+        except ValueError as e:
+            raise ValueError(f"{layer.prefix}: {e}") from e
+        if self.quantizer is not None:
+            layer.weight = nn.Parameter(torch.empty(N, K, dtype=params_dtype))
+            return
+        for name, slot in slots.items():
+            layer.register_parameter(name, nn.Parameter(torch.empty(slot.shape, dtype=slot.dtypes[0]), requires_grad=False))
+        layer.slots = slots  # what the loader checks a file's tensors by
+        if self.static and self.layout.input_scale:
+            layer.slots = slots | {self.layout.input_scale: SINGLE}
+            layer.register_parameter(self.layout.input_scale, nn.Parameter(torch.empty(1), requires_grad=False))
+
+    def process_weights_after_loading(self, layer: nn.Module) -> None:
+        """→ buffers in the layout that the fastest kernel reads, and `layer.product`; what was loaded is gone afterwards.
+
+        Raises ValueError, naming the layer, for tensors that contradict their slots, NaN or inf, or an impossible scale.
+        """
+        try:
+            q, input_scale = self.take(layer)
+            a, shape, device = self.scheme.input_activations, tuple(q.shape), q.codes.device
+            packed = pack(q, home(q.args, a, shape, device, self.layout.name))
+            layer.product = choose(packed, a, input_scale)
+        except ValueError as e:
+            raise ValueError(str(e) if str(e).startswith(layer.prefix) else f"{layer.prefix}: {e}") from e
+        for name, t in packed.tensors.items():
+            layer.register_buffer(name, t)
+        if input_scale is not None:
+            layer.register_buffer("input_scale", layer.product.input_scale)
+
+    def take(self, layer: nn.Module) -> tuple[QTensor, torch.Tensor | None]:
+        """Codes and scales, and the activations' static scale, out of the layer's parameters, which are removed."""
+        tensors = {name: p.data for name, p in layer.named_parameters() if name != "bias"}
+        input_scale = self.input_scale
+        if self.quantizer is not None:
+            q = self.quantizer(tensors["weight"], self.scheme.weights, f"{layer.prefix}.weight")
+            if input_scale is not None:
+                input_scale = torch.tensor(input_scale, dtype=torch.float32, device=q.codes.device)
+        else:
+            if self.static and self.layout.input_scale:
+                input_scale = tensors.pop(self.layout.input_scale)
+            q = self.layout.unpack(tensors, self.scheme.weights, layer.output_size, layer.input_size)
+            self.refuse_bad_scales(q)
+        for name in [n for n, _ in layer.named_parameters() if n != "bias"]:
+            delattr(layer, name)
+        return q, input_scale
+
+    @staticmethod
+    def refuse_bad_scales(q: QTensor) -> None:
+        """Raise ValueError for scales or zero points of a file that are NaN or inf."""
+        for name, t in (("scale", q.scale), ("zero_point", q.zero_point)):
+            while isinstance(t, QTensor):
+                t = t.scale
+            if t is not None and t.dtype.is_floating_point and not torch.isfinite(t).all():
+                raise ValueError(f"a {name} is {t[~torch.isfinite(t)][0].item()}: finite numbers expected")
+
+    def apply(self, layer: nn.Module, x: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+        """y = x @ Ŵ.T + bias, by the kernel that was chosen at loading."""
+        return layer.product(x, bias)
+
+    def dequantized(self, layer: nn.Module) -> torch.Tensor:
+        """Ŵ (N, K) in fp32, decoded from the layer's own codes."""
+        return dequantize(unpack(layer.product.p))

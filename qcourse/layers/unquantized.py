@@ -1,0 +1,27 @@
+"""No quantization: the weight as it was trained. The baseline that every other format is measured against."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from qcourse.layers.method import LinearMethodBase
+
+
+class UnquantizedLinearMethod(LinearMethodBase):
+    """W (N, K) in bf16, fp16 or fp32, multiplied by torch itself."""
+
+    def create_weights(
+        self, layer, input_size_per_partition, output_partition_sizes, input_size, output_size, params_dtype, **extra
+    ) -> None:
+        """Register `weight` (N, K) in `params_dtype`."""
+        shape = (sum(output_partition_sizes), input_size_per_partition)
+        layer.weight = nn.Parameter(torch.empty(shape, dtype=params_dtype))
+
+    def apply(self, layer: nn.Module, x: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+        """y = x @ W.T + bias; a bf16 weight under fp32 activations is widened, which is exact."""
+        weight = layer.weight if layer.weight.dtype == x.dtype else layer.weight.to(x.dtype)
+        return F.linear(x, weight, bias)
+
+    def dequantized(self, layer: nn.Module) -> torch.Tensor:
+        """The weight in fp32."""
+        return layer.weight.detach().float()

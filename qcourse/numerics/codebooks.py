@@ -1,0 +1,79 @@
+"""Grids that are neither integers nor small floats: powers of two, and lists of values."""
+
+from dataclasses import dataclass
+
+import torch
+
+from qcourse.shapes import Float, Shaped, Tensor
+
+
+@dataclass(frozen=True)
+class ExponentGrid:
+    """Powers of two, 2^-127 … 2^127, as a biased exponent in 8 bits: E8M0, the shared scale of the MX formats.
+
+    >>> E8M0.decode(torch.tensor([127, 130], dtype=torch.uint8))
+    tensor([1., 8.])
+
+    Source: OCP Microscaling Formats v1.0 (code 255 is NaN).
+    """
+
+    name: str = "e8m0"
+    num_bits: int = 8
+    limit: float = 2.0**127
+    dtype: torch.dtype = torch.uint8
+
+    def __str__(self) -> str:
+        return self.name
+
+    def encode(self, x: Float[Tensor, "..."]) -> Shaped[Tensor, "..."]:
+        """The exponent of the largest power of two that is not above x, as OCP's floor rule has it; 0 and below → 2^-127."""
+        code = (torch.frexp(x.float()).exponent + 126).clamp_(0, 254)
+        return torch.where(x > 0, code, 0).masked_fill_(x.isnan(), 255).to(torch.uint8)
+
+    def decode(self, codes: Shaped[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """2^(code - 127), exactly."""
+        value = torch.ldexp(torch.ones_like(codes, dtype=torch.float32), codes.int() - 127)
+        return value.masked_fill_(codes == 255, torch.nan)
+
+
+@dataclass(frozen=True)
+class Codebook:
+    """A list of values, in rising order; the code is the place in the list (NF4, IQ4_NL, ternary)."""
+
+    name: str
+    values: tuple[float, ...]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def num_bits(self) -> int:
+        """Whole bits that hold a place in the list."""
+        return (len(self.values) - 1).bit_length()
+
+    @property
+    def limit(self) -> float:
+        """The largest magnitude of the list."""
+        return max(map(abs, self.values))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Places are unsigned."""
+        return torch.uint8
+
+    def encode(self, x: Float[Tensor, "..."]) -> Shaped[Tensor, "..."]:
+        """The place of the nearest value (of two equally near, the lower)."""
+        v = torch.tensor(self.values, device=x.device)
+        return torch.bucketize(x.float(), (v[1:] + v[:-1]) / 2).to(torch.uint8)
+
+    def decode(self, codes: Shaped[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """The value at each place."""
+        return torch.tensor(self.values, device=codes.device)[codes.int()]
+
+
+E8M0 = ExponentGrid()
+TERNARY = Codebook("ternary", (-1.0, 0.0, 1.0))
+# The 16 values of llama.cpp's IQ4_NL (a fit to the weights of models), in units of the block's scale.
+IQ4_NL = Codebook("iq4_nl", (
+    -127.0, -104.0, -83.0, -65.0, -49.0, -35.0, -22.0, -10.0, 1.0, 13.0, 25.0, 38.0, 53.0, 69.0, 89.0, 113.0,
+))  # fmt: skip
