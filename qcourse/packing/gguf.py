@@ -105,7 +105,8 @@ def split(raw: UInt8[Tensor, "N bytes"], kind: str) -> Blocks:
     block = block_type(kind)
     if raw.shape[-1] % block.bytes:
         raise ValueError(f"{raw.shape[-1]} bytes in a row: {kind} has blocks of {block.bytes}")
-    parts = torch.split(raw.unflatten(-1, (-1, block.bytes)), list(block.fields.values()), -1)
+    count = raw.shape[-1] // block.bytes
+    parts = torch.split(raw.unflatten(-1, (count, block.bytes)), list(block.fields.values()), -1)
     field = dict(zip(block.fields, parts, strict=True))  # each (N, blocks, bytes)
     codes, at = 0, 0
     for name, bits, width in block.planes:
@@ -129,9 +130,10 @@ def join(blocks: Blocks, kind: str) -> UInt8[Tensor, "N bytes"]:
         field[name], at = gather(codes >> at, bits, width), at + bits
     for name, half in {"d": blocks.d, "m": blocks.m, "dmin": blocks.m}.items():
         if name in block.fields:
-            field[name] = half.contiguous().view(torch.uint8).unflatten(-1, (count, 2))
+            field[name] = half.clone(memory_format=torch.contiguous_format).view(torch.uint8).unflatten(-1, (count, 2))
     if kind in SCALES:
-        subs = [None if x is None else x.unflatten(-1, (count, -1)) for x in (blocks.scales, blocks.mins)]
+        per = SUB_BLOCKS.get(kind, 16)
+        subs = [None if x is None else x.unflatten(-1, (count, per)) for x in (blocks.scales, blocks.mins)]
         field["scales"] = SCALES[kind][1](*subs)
     return torch.cat([field[name] for name in block.fields], dim=-1).flatten(-2)
 

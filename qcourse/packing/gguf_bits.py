@@ -11,14 +11,14 @@ from qcourse.shapes import Float, Integer, Tensor, UInt8
 def spread(field: UInt8[Tensor, "N blocks bytes"], bits: int, width: int) -> UInt8[Tensor, "N blocks codes"]:
     """Unpack one plane: code r·width + i of a run is bits r·B … of byte i."""
     shifts = torch.arange(0, 8, bits, dtype=torch.uint8, device=field.device).unsqueeze(-1)
-    runs = field.unflatten(-1, (-1, 1, width)) >> shifts  # (N, blocks, runs, 8/B, width)
+    runs = field.unflatten(-1, (field.shape[-1] // width, 1, width)) >> shifts  # (N, blocks, runs, 8/B, width)
     return (runs & ((1 << bits) - 1)).flatten(-3)
 
 
 def gather(codes: UInt8[Tensor, "N blocks codes"], bits: int, width: int) -> UInt8[Tensor, "N blocks bytes"]:
     """Inverse of `spread`; bits above the plane's are dropped."""
     shifts = torch.arange(0, 8, bits, dtype=torch.uint8, device=codes.device).unsqueeze(-1)
-    runs = (codes & ((1 << bits) - 1)).unflatten(-1, (-1, 8 // bits, width)) << shifts
+    runs = (codes & ((1 << bits) - 1)).unflatten(-1, (codes.shape[-1] * bits // (8 * width), 8 // bits, width)) << shifts
     return runs.sum(-2, dtype=torch.uint8).flatten(-2)
 
 
@@ -29,7 +29,7 @@ def flat(x):
 
 def halves(field: UInt8[Tensor, "N blocks 2"]) -> Float[Tensor, "N blocks"]:
     """Two bytes a float16, its bits untouched."""
-    return field.contiguous().view(torch.float16).squeeze(-1)
+    return field.clone(memory_format=torch.contiguous_format).view(torch.float16).squeeze(-1)  # aligned, own strides
 
 
 def signed(codes: UInt8[Tensor, "*shape"], offset: int | None) -> Integer[Tensor, "*shape"]:

@@ -8,25 +8,16 @@ gguf = pytest.importorskip("gguf")
 
 from qcourse.checkpoints.gguf_file import GGUFFile  # noqa: E402
 from qcourse.checkpoints.gguf_types import GGML_TYPES, NOT_READ  # noqa: E402
-from qcourse.packing.gguf import BLOCKS, split  # noqa: E402
-
-IQ4_NL = torch.tensor([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], dtype=torch.float32)
+from qcourse.numerics.quantize import dequantize  # noqa: E402
+from qcourse.packing.gguf import BLOCKS  # noqa: E402
+from qcourse.packing.gguf_layout import GGUF_ARGS  # noqa: E402
+from qcourse.packing.packed import LAYOUTS  # noqa: E402
 
 
 def values(raw, kind):
-    """w from the parts, as the table of qcourse/packing/gguf.py says it, in fp32 and in the reference's order."""
-    b = split(raw, kind)
-    q = IQ4_NL[b.codes.long()] if kind == "IQ4_NL" else b.codes.float()
-    blocks = b.d.shape[-1]
-    s = b.d.float().unsqueeze(-1)
-    if b.scales is not None:
-        s = s * b.scales.float().unflatten(-1, (blocks, -1))
-    w = s.flatten(-2).unsqueeze(-1) * q.unflatten(-1, (s.shape[-1] * blocks, -1))
-    if b.m is not None and b.mins is None:
-        w = w + b.m.float().unsqueeze(-1)
-    elif b.m is not None:
-        w = w - (b.m.float().unsqueeze(-1) * b.mins.float().unflatten(-1, (blocks, -1))).flatten(-2).unsqueeze(-1)
-    return w.flatten(-2)
+    """What our layout and our dequantize make of the bytes."""
+    K = raw.shape[-1] // BLOCKS[kind].bytes * BLOCKS[kind].weights
+    return dequantize(LAYOUTS["gguf"].unpack({"blocks": raw}, GGUF_ARGS[kind], raw.shape[0], K))
 
 
 def rows(kind, N=16, blocks=8):

@@ -6,12 +6,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qcourse.checkpoints.gguf_types import GGML_TYPES
+from qcourse.numerics.quantize import dequantize, quantize
+from qcourse.numerics.schemes import PRESETS
 from qcourse.packing.gguf import BLOCKS, Blocks, join, split
+from qcourse.packing.gguf_layout import GGUF_ARGS, kind_of
+from qcourse.packing.packed import LAYOUTS, pack, unpack
 
 
 def random_rows(kind, N=5, blocks=3, seed=0):
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(0, 256, (N, blocks * BLOCKS[kind].bytes), dtype=torch.uint8, generator=generator)
+
+
+def tame(raw, kind):
+    """The float16 fields replaced by small finite numbers."""
+    rows, at = raw.unflatten(-1, (-1, BLOCKS[kind].bytes)), 0
+    for name, size in BLOCKS[kind].fields.items():
+        if name in ("d", "m", "dmin"):
+            rows[..., at : at + 2] = (torch.randn(*rows.shape[:2], 1) * 0.01).half().view(torch.uint8)
+        at += size
+    return rows.flatten(-2)
 
 
 def parts(blocks):
@@ -113,5 +127,60 @@ def test_errors():
     b = split(random_rows("Q4_K", 1, 2), "Q4_K")
     with pytest.raises(ValueError, match="Q4_K: m is None, expected"):
         join(Blocks(b.codes, b.d, None, b.scales, b.mins), "Q4_K")
-    with pytest.raises(ValueError, match="Q4_K: d is"):
-        join(Blocks(b.codes, b.d[:, :1], b.m, b.scales, b.mins), "Q4_K")
+    with pytest.raises(ValueError, match="Q4_K: scales is .* expected"):
+        join(Blocks(b.codes, b.d, b.m, b.scales[:, :1], b.mins[:, :1]), "Q4_K")
+    with pytest.raises(ValueError, match="Q4_0: codes is .*uint8.* expected"):
+        join(b, "Q4_0")
+
+
+# Bits a weight as published (llama.cpp's README of quantize, ggml-common.h): bytes of a block · 8 / its weights.
+BUDGETS = {"Q4_0": 4.5, "Q4_1": 5, "Q5_0": 5.5, "Q5_1": 6, "Q8_0": 8.5, "IQ4_NL": 4.5, "Q2_K": 2.625, "Q3_K": 3.4375,
+           "Q4_K": 4.5, "Q5_K": 5.5, "Q6_K": 6.5625}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_the_recipe_of_a_type(kind):
+    """Its budget, and the layout: any bytes → QTensor → the same bytes; the values are those of the table in gguf.py."""
+    args, layout = GGUF_ARGS[kind], LAYOUTS["gguf"]
+    assert args.bits_per_weight(3, 512) == BUDGETS[kind] and kind_of(args) == kind
+    raw = random_rows(kind, 3, 512 // BLOCKS[kind].weights)
+    q = layout.unpack({"blocks": raw}, args, 3, 512)
+    assert torch.equal(layout.pack(q)["blocks"], raw)
+    assert torch.equal(unpack(pack(q, "gguf")).codes, q.codes)
+    half = layout.shard({"blocks": raw}, args, (3, 512), rows=(1, 3), columns=(256, 512))
+    part = layout.unpack(half, args, 2, 256)
+    assert torch.equal(part.codes, q.codes[1:, 256:])
+    with pytest.raises(ValueError, match="do not divide K=300"):
+        layout.slots(args, 3, 300)
+
+
+@pytest.mark.parametrize("kind", ["Q4_1", "Q4_K", "Q6_K"])
+def test_one_weight_by_hand(kind):
+    """n = 1, k = 300, computed from the parts with Python's own numbers."""
+    raw = tame(random_rows(kind, 2, 512 // BLOCKS[kind].weights), kind)
+    b = split(raw, kind)
+    q, block = b.codes[1, 300].item(), 300 // BLOCKS[kind].weights
+    if kind == "Q4_1":
+        want = b.d[1, block].item() * q + b.m[1, block].item()
+    elif kind == "Q4_K":
+        sub = 300 // 32
+        want = b.d[1, 1].item() * b.scales[1, sub].item() * q - b.m[1, 1].item() * b.mins[1, sub].item()
+    else:
+        want = b.d[1, 1].item() * b.scales[1, 300 // 16].item() * q
+    W = dequantize(LAYOUTS["gguf"].unpack({"blocks": raw}, GGUF_ARGS[kind], 2, 512))
+    assert W[1, 300].item() == pytest.approx(want, rel=2**-20, abs=1e-6)  # a few fp32 roundings of terms below 10
+
+
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_what_is_quantized_here_can_be_written(kind):
+    """Round to nearest into the recipe, through the blocks and back: the same codes and values, and an error of its size."""
+    W = torch.randn(8, 512)
+    q = quantize(W, GGUF_ARGS[kind])
+    assert torch.equal(dequantize(unpack(pack(q, "gguf"))), dequantize(q))
+    limit = {"Q2_K": 0.45, "Q3_K": 0.25}.get(kind, 0.13)  # min and max to the nearest, without ggml's search: looser than it
+    assert (dequantize(q) - W).norm() < limit * W.norm()
+
+
+def test_another_recipe_is_refused():
+    with pytest.raises(ValueError, match="none of them"):
+        pack(quantize(torch.randn(4, 256), PRESETS["W4A16"].weights), "gguf")
