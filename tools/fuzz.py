@@ -1,4 +1,4 @@
-"""Thousands of spoilt files: `python -m tools.fuzz [COUNT [SEED [KIND]]]`. Each costs a CheckpointError, or is read consistently.
+"""Thousands of spoilt files: `python -m tools.fuzz [COUNT [SEED [KIND]]]`: each is refused by name, or read whole.
 
 Three kinds: safetensors, GGUF, and the index of a sharded folder. A case starts from a good file and is spoilt once to
 three times: bits flipped, cut short, padded, numbers of the structure replaced, JSON edited as JSON, parts of other
@@ -217,14 +217,16 @@ def check_safetensors(path: Path) -> None:
     file = SafetensorsFile(path)
     at = None
     for name, entry in sorted(file.tensors.items(), key=lambda item: (item[1].begin, item[1].end)):
+        assert at in (None, entry.begin)
+        at = entry.end
         try:
             tensor = file.read(name)
         except CheckpointError as e:
             assert "BOOL" in str(e), e
             continue
         assert tensor.dtype == entry.dtype and tuple(tensor.shape) == entry.shape and tensor.is_contiguous()
-        assert tensor.numel() * tensor.itemsize == entry.end - entry.begin and at in (None, entry.begin)
-        at = entry.end
+        assert tensor.numel() * tensor.itemsize == entry.end - entry.begin
+    assert at in (None, file.disk.size)
     theirs = dict(safetensors.deserialize(path.read_bytes()))
     assert {n: tuple(t["shape"]) for n, t in theirs.items()} == {n: e.shape for n, e in file.tensors.items()}
 

@@ -42,8 +42,6 @@ class QuantizationArgs:
         if (self.scaling == "minmax") == (self.zero is None):
             need = "a zero point (zero=…)" if self.zero is None else "scaling='minmax'"
             raise ValueError(f"scaling={self.scaling!r}, zero={self.zero} on {self.grid}: this combination needs {need}")
-        if isinstance(self.grid, IntGrid) and not self.grid.signed and self.zero is None:
-            raise ValueError(f"{self.grid} without a zero point: negative weights have no code; this needs scaling='minmax'")
         if self.zero_in not in ("steps", "weights"):
             raise ValueError(f"zero_in={self.zero_in!r}: 'steps' for s·(q - z), 'weights' for s·q - m")
         for name, how in (("scale", self.scale), ("zero", self.zero)):

@@ -11,6 +11,7 @@ from qcourse.numerics.qtensor import QTensor
 from qcourse.numerics.schemes import QuantizationArgs
 from qcourse.packing.awq import Awq
 from qcourse.packing.compressed_tensors import MXFP4_WEIGHT, NVFP4_WEIGHT, Fp4Packed, PackQuantized, Quantized
+from qcourse.packing.gguf_layout import Gguf
 from qcourse.packing.gptq import Gptq
 from qcourse.packing.layout import Layout
 from qcourse.packing.row import Plain, Row
@@ -30,6 +31,7 @@ LAYOUTS: dict[str, Layout] = {
         Gptq(1),
         Gptq(2),
         Awq(),
+        Gguf(),
     )
 }
 
