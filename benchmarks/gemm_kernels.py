@@ -29,7 +29,7 @@ class Kernel:
 
 
 EIGHT_BITS = {  # kind: (activations, preset of the weights)
-    "int8": (INT8_TOKEN, "INT8"),
+    "int8": (INT8_TOKEN, "W8A8"),
     "fp8 token": (FP8_TOKEN, "FP8_DYNAMIC"),
     "fp8 tensor": (FP8_TENSOR, "FP8"),
 }

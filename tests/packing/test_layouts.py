@@ -124,9 +124,9 @@ class TestBadInput:
 
     def test_unknown_layout_and_wrong_width(self):
         q = quantize(torch.randn(8, 128), PRESETS["W8A16"].weights)
-        with pytest.raises(ValueError, match="one of row, compressed-tensors, gptq, awq"):
+        with pytest.raises(ValueError, match="one of row, words, plain, pack-quantized"):
             pack(q, "marlin")
-        with pytest.raises(ValueError, match="4-bit codes, not 8-bit"):
+        with pytest.raises(ValueError, match="4-bit codes in groups; not int8"):
             pack(q, "awq")
 
 
