@@ -1,5 +1,7 @@
 """Nothing is earned by an answer that computes nothing: a constant, an argument, a refusal."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -36,7 +38,8 @@ ANSWERS = [
 
 @pytest.mark.parametrize("task_id", IDS)
 def test_an_answer_that_computes_nothing_earns_nothing(task_id):
+    task = replace(TASKS[task_id], mistakes=())  # no mistake is to be named here, which takes most of the time
     for answer in ANSWERS:
         for seed in (0, 1):
-            result = judge(TASKS[task_id], answer, seed)
+            result = judge(task, answer, seed)
             assert result.score == 0, result
