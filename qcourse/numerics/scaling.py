@@ -50,13 +50,16 @@ def minmax(blocks: Float[Tensor, "r g G"], grid: Grid) -> tuple[Float[Tensor, "r
     return scale, (grid.qmin - low / scale).round_().clamp_(grid.qmin, grid.qmax)
 
 
-def minimum(blocks: Float[Tensor, "r g G"], grid: Grid) -> tuple[Float[Tensor, "r g 1"], Float[Tensor, "r g 1"]]:
+def minimum(blocks: Float[Tensor, "r g G"], args: QuantizationArgs) -> tuple[Float[Tensor, "r g 1"], Float[Tensor, "r g 1"]]:
     """scale = (max - min)/(2^B-1) and m = -min in weight units: w = s·q - m, for codes from 0.
 
-    Source: ggml's Q4_1 (`quantize_row_q4_1_ref`), which stores min = -m.
+    Where m is itself stored as unsigned codes (K-quants) it cannot be negative: the range is stretched to contain 0.
+    Source: ggml's Q4_1 (`quantize_row_q4_1_ref`), which stores min = -m, and `make_qkx2_quants`.
     """
     low, high = torch.aminmax(blocks, dim=-1, keepdim=True)
-    low, high = low.float(), high.float()
+    low, high, grid = low.float(), high.float(), args.grid
+    if isinstance(args.zero, QuantizationArgs) and args.zero.grid.dtype == torch.uint8:
+        low = low.clamp(max=0)
     return positive(high / grid.qmax - low / grid.qmax), -low
 
 
@@ -73,7 +76,7 @@ def exponent(blocks: Float[Tensor, "r g G"], grid: Grid) -> Float[Tensor, "r g 1
 def choose(blocks: Float[Tensor, "r g G"], args: QuantizationArgs) -> tuple[Tensor, Tensor | None]:
     """(scale, zero point or None), (rows, groups, 1) each, by the rule that `args.scaling` names."""
     if args.zero is not None:
-        return minmax(blocks, args.grid) if args.zero_in == "steps" else minimum(blocks, args.grid)
+        return minmax(blocks, args.grid) if args.zero_in == "steps" else minimum(blocks, args)
     return {"absmax": absmax, "percentile": percentile, "mse": mse, "exponent": exponent}[args.scaling](blocks, args.grid), None
 
 
