@@ -18,6 +18,7 @@ import shlex
 import statistics
 import sys
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -39,7 +40,7 @@ TOKENS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 def copies(p: PackedWeight, n: int) -> list[PackedWeight]:
     """The same weight at n places in memory."""
-    return [PackedWeight(p.data.clone(), p.scale.clone(), None, p.shape, p.args, p.layout) for _ in range(n)]
+    return [replace(p, tensors={name: t.clone() for name, t in p.tensors.items()}) for _ in range(n)]
 
 
 class Weights:
@@ -78,15 +79,15 @@ def contenders(w: Weights, M: int, dtype: torch.dtype) -> dict:
     x, plain = torch.randn(M, K).to(dtype), w.bf16 if dtype == torch.bfloat16 else w.fp32
     x8, s4, s8 = torch.randint(-127, 128, (M, K), dtype=torch.int8), w.torch4_scale.to(dtype), w.torch8_scale.to(dtype)
     int4, W_hat = torch.ops.aten._weight_int4pack_mm_for_cpu, torch.empty(N, K, dtype=dtype)
-    choice4, choice8 = choose(w.int4[0]), choose(w.int8[0])
+    int4s, int8s = [choose(p) for p in w.int4], [choose(p) for p in w.int8]
     return {
         "torch 16/32-bit": lambda i: x @ plain[i % len(plain)].T,
-        "int4 chosen": lambda i: choice4(x, w.int4[i % 4]),
+        "int4 chosen": lambda i: int4s[i % 4](x),
         "int4 int_dot": lambda i: cpu.int_dot(x, w.int4[i % 4]),
         "int4 blocked": lambda i: cpu.blocked(x, w.int4[i % 4]),
         "int4 dequantize, matmul": lambda i: dequantize_then_matmul(x, w.int4[i % 4], W_hat),
         "int4 torch": lambda i: int4(x, w.torch4[i % 4], G, s4),
-        "int8 chosen": lambda i: choice8(x, w.int8[i % 3]),
+        "int8 chosen": lambda i: int8s[i % 3](x),
         "int8 int_dot": lambda i: cpu.int_dot(x, w.int8[i % 3]),
         "int8 blocked": lambda i: cpu.blocked(x, w.int8[i % 3]),
         "int8 torch": lambda i: torch._weight_int8pack_mm(x, w.codes[i % 3], s8),

@@ -29,7 +29,7 @@ class Kernel:
 
 
 EIGHT_BITS = {  # kind: (activations, preset of the weights)
-    "int8": (INT8_TOKEN, "INT8"),
+    "int8": (INT8_TOKEN, "W8A8"),
     "fp8 token": (FP8_TOKEN, "FP8_DYNAMIC"),
     "fp8 tensor": (FP8_TENSOR, "FP8"),
 }
@@ -46,8 +46,8 @@ def weight_only(W, copies: int) -> list[Kernel]:
 
     kernels = []
     for name, call in (("W4A16", w4a16_matmul), ("W8A16", w8a16_matmul)):
-        p = pack(quantize(W, PRESETS[name].weights), "compressed-tensors")
-        weights = [replace(p, data=p.data.clone(), scale=p.scale.clone()) for _ in range(copies)]
+        p = pack(quantize(W, PRESETS[name].weights), "words")
+        weights = [replace(p, tensors={n: t.clone() for n, t in p.tensors.items()}) for _ in range(copies)]
         law = lambda x, p=p: reference(x.float(), p)  # noqa: E731
         kernels.append(Kernel(f"{name} ours", weights, nbytes(p.data, p.scale), call, law))
     return kernels

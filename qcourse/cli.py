@@ -57,12 +57,16 @@ def run_train(args) -> None:
 def add_eval(commands) -> None:
     """`qcourse eval` and `qcourse capture`: three meters for each format."""
     from qcourse.models.loader import SHIPPED
-    from qcourse.study.families import FAMILIES
+    from qcourse.study.families import DEFAULT
 
     for name, text in (("eval", "measure formats: speed, memory, quality"), ("capture", "eval, kept under captures/")):
         p = commands.add_parser(name, help=text)
-        p.add_argument("--formats", default="bf16,int8,fp8,awq,rtn4", help=f"comma-separated: {', '.join(FAMILIES)}")
-        p.add_argument("--model", type=Path, default=SHIPPED, help="a model folder (default: the shipped model)")
+        p.add_argument(
+            "--formats", help=f"comma-separated schemes, with +smoothquant or +awq (default {','.join(DEFAULT)}; as-is where "
+            "the weights are quantized already)",
+        )  # fmt: skip
+        p.add_argument("--group-size", type=above_zero(int), help="instead of 128, for schemes with groups")
+        p.add_argument("--model", type=Path, default=SHIPPED, help="a model folder or a .gguf file (default: the shipped model)")
         p.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
         p.add_argument("--windows", type=above_zero(int), default=64, help="windows of held-out text (default 64)")
         p.add_argument("--seq-len", type=above_zero(int), default=256, help="tokens a window (default 256)")
@@ -81,15 +85,20 @@ def run_eval(args) -> None:
     """Measure, print the table, and for `capture` keep the JSON with device, date, versions and command."""
     from datetime import date
 
+    from qcourse.models.loader import open_checkpoint
     from qcourse.study.evaluate import evaluate, markdown
+    from qcourse.study.families import AS_IS, DEFAULT
 
     if args.engine == "vllm" or args.harness:
         return run_other_engine(args)
     folder, stamp = ("captures", f"-{date.today()}") if args.capture else ("runs", "")
     out = args.json or Path(folder) / f"eval-{args.device}-{args.model.name}{stamp}.json"
     budget = None if args.budget_mb is None else args.budget_mb * 1e6
-    formats = [f.strip() for f in args.formats.split(",") if f.strip()]
-    report = evaluate(args.model, formats, args.device, out, args.windows, args.seq_len, budget)
+    usual = (AS_IS,) if open_checkpoint(args.model).quantization else DEFAULT
+    formats = list(usual) if args.formats is None else [f.strip() for f in args.formats.split(",") if f.strip()]
+    report = evaluate(
+        args.model, formats, args.device, out, args.windows, args.seq_len, budget, group_size=args.group_size
+    )
     print(f"{markdown(report)}\n\nwritten to {out}; the same command continues an interrupted run")
 
 

@@ -268,10 +268,10 @@ from qcourse.study.perplexity import windows
 text = windows(SHIPPED, n=48, seq_len=256)
 settings = {  # name: what the engine is told, and (num_bits, group_size) for your weight_bytes
     "bf16": (None, (16, None)),
-    "int8": ("int8", (8, None)),
-    "int4 G=128": ("w4a16", (4, 128)),
-    "int4 a row": ({"quant_method": "w4a16", "group_size": -1}, (4, None)),
-    "int3 G=128": ({"quant_method": "w4a16", "bits": 3}, (3, 128)),
+    "W8A16": ("W8A16", (8, None)),
+    "W4A16": ("W4A16", (4, 128)),
+    "W4A16_CHANNEL": ("W4A16_CHANNEL", (4, None)),
+    "W3A16": ("W3A16", (3, 128)),
 }
 
 

@@ -1,5 +1,7 @@
 """How far a CPU kernel may be from exact arithmetic: one law for every test that multiplies."""
 
+from dataclasses import replace
+
 import torch
 
 from qcourse.numerics.quantize import dequantize
@@ -27,3 +29,8 @@ def bound(x, q):
 def near(y, x, q, slack=1.0):
     exact = x.double() @ dequantize(q).double().T
     return ((y.double() - exact).abs() <= slack * bound(x, q)).all()
+
+
+def with_tensors(p, **changed):
+    """A packed weight with some of its tensors changed: what a mistake would make of it."""
+    return replace(p, tensors=p.tensors | changed)

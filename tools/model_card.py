@@ -15,14 +15,14 @@ from qcourse.study.cost import file_bytes, model_bytes
 from qcourse.study.perplexity import paired_difference, perplexity, windows
 
 FORMATS = {
-    "int8 per tensor": {"quant_method": "int8", "granularity": "tensor"},
-    "int8 per channel": {"quant_method": "int8"},
-    "int4 per channel": {"quant_method": "w4a16", "group_size": -1},
-    "int4 G=128": {"quant_method": "w4a16", "group_size": 128},
-    "int4 G=64": {"quant_method": "w4a16", "group_size": 64},
-    "int4 G=32": {"quant_method": "w4a16", "group_size": 32},
-    "int3 G=128": {"quant_method": "w4a16", "bits": 3},
-    "int2 G=128": {"quant_method": "w4a16", "bits": 2},
+    "int8 per tensor": "W8A16_TENSOR",
+    "int8 per channel": "W8A16",
+    "int4 per channel": "W4A16_CHANNEL",
+    "int4 G=128": "W4A16",
+    "int4 G=64": "W4A16_G64",
+    "int4 G=32": "W4A16_G32",
+    "int3 G=128": "W3A16",
+    "int2 G=128": "W2A16",
 }
 
 CARD = Path(__file__).with_suffix(".md")

@@ -11,6 +11,8 @@ from qcourse.checks.watch import Call, call
 from qcourse.checks.written import size
 from qcourse.shapes import Tensor
 
+TABLE = "Kinds, shapes and dtypes come before values: compare them with the row “out” of the task's table."
+
 
 @dataclass(frozen=True, eq=False)
 class Trial:
@@ -112,14 +114,14 @@ def advice(task: Task, trial: Trial, none_is_legal: bool) -> str:
         if structure(value, other) is None:
             return ""
         recast = as_expected(value, other, lambda t, o: cast(t, o) if t.shape == o.shape else None)
-        if recast is not None:
-            return "Shape and number are right, and so would be the values: only the dtype is not." * same(
-                task, trial, recast
-            )
+        if recast is not None and same(task, trial, recast):
+            return "Shape and values are right: only the dtype is not."
         moved = as_expected(value, other, lambda t, o: cast(t.reshape(o.shape), o) if t.numel() == o.numel() else None)
-        return "The values are right, in another shape." * (moved is not None and same(task, trial, moved))
+        if moved is not None and same(task, trial, moved):
+            return "The values are right, in another shape."
+        return TABLE
     except GARBAGE:
-        return ""
+        return TABLE if got.modified is None else ""
 
 
 def same(task: Task, trial: Trial, value) -> bool:

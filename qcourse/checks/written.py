@@ -76,13 +76,22 @@ def describe(name: str, value, words: bool = False) -> str:
             return f"{name}: {dtype(value)} {tuple(value.shape)}"
         return matrix(f"{name} = {dtype(value)} ", value.tolist(), 2 * value.element_size() if words else 0)
     if isinstance(value, tuple | list) and any(isinstance(v, torch.Tensor) for v in value):
-        few = [describe("", v).strip(" =:") for v in value[:4]] + ["…"] * (len(value) > 4)
+        few = [one(v) for v in value[:4]] + ["…"] * (len(value) > 4)
         return f"{name} = " + f",\n{INDENT}".join(few)
     if isinstance(value, dict | list | tuple):
         if not whole(value):
             return f"{name}: {type(value).__name__} of {len(value)}"
         return table(name, value)
     return f"{name} = {digits(value)}"
+
+
+def one(value) -> str:
+    """One tensor of a list."""
+    if not isinstance(value, torch.Tensor):
+        return digits(value)
+    if not whole(value):
+        return f"{dtype(value)} {tuple(value.shape)}"
+    return matrix(f"{dtype(value)} ", value.tolist()).replace("\n", f"\n{INDENT}")
 
 
 def matrix(start: str, rows, places: int = 0) -> str:

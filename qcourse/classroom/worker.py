@@ -99,7 +99,7 @@ def one_draw(remote, task, number: int) -> dict:
     patient = replace(task, seconds=limits.task_seconds + 2 * limits.grace)  # the proxy keeps the time
     proxy = Proxy(remote, task.id, task.function)
     try:
-        told = judge(patient, proxy, number).data()
+        told = judge(patient, proxy, number).data(hide_seed=True)
         result = {"notes": list(told["notes"])} | {k: told[k] for k in KEPT}
     except Exception as e:
         message = f"your answer could not be compared ({type(e).__name__}: {str(e)[:200]})"

@@ -17,9 +17,19 @@ from qcourse.packing.packed import PackedWeight
 from qcourse.shapes import Float, Integer, Tensor, UInt8
 
 
+EXACT = 1024  # products of int8 codes that fp32 adds exactly: 128 · 128 · 1024 = 2^24
+
+
 def torch_int8_matmul(x: Integer[Tensor, "M K"], w: Integer[Tensor, "N K"]) -> Integer[Tensor, "M N"]:
-    """x @ w.T of int8 codes in int32 by `torch._int_mm`, which on CUDA wants M > 16: few tokens are padded there."""
+    """x @ w.T of int8 codes in int32, exactly, by torch: `torch._int_mm` where it has instructions for it.
+
+    On CUDA that wants M > 16, so few tokens are padded. On a processor without AVX-512 it is a plain loop, many times slower
+    than an fp32 product: there, stretches of K that fp32 adds exactly are multiplied as floats.
+    """
     check_codes8(x, w)
+    if not x.is_cuda and "AVX512" not in torch.backends.cpu.get_cpu_capability():
+        parts = zip(x.split(EXACT, 1), w.split(EXACT, 1), strict=True)
+        return torch.stack([(a.float() @ b.float().T).int() for a, b in parts]).sum(0, dtype=torch.int32)
     padded = torch.nn.functional.pad(x, (0, 0, 0, max(0, 17 - len(x)))) if x.is_cuda else x
     return torch._int_mm(padded.contiguous(), w.T)[: len(x)]
 

@@ -13,6 +13,7 @@ from qcourse.numerics.granularity import per_channel, per_group
 from qcourse.numerics.quantize import quantize
 from qcourse.numerics.schemes import PRESETS, QuantizationScheme
 
+HANDED_OUT = {"int8": "W8A16", "fp8": "FP8_DYNAMIC", "w4a16": "W4A16", "awq": "W4A16_ASYM"}  # names in labs of before
 KEYS = ("scheme", "group_size", "ignore", "rules", "layout", "input_scales")
 
 
@@ -113,7 +114,9 @@ def get_quantization_config(spec: str | dict | QuantizationScheme | Quantization
     if isinstance(spec, QuantizationScheme):
         return RulesConfig([*ignore(["lm_head"]), Rule(EVERY, spec)])
     if isinstance(spec, str):
-        return None if spec == "bf16" else RulesConfig.from_config({"scheme": spec})
+        return None if spec == "bf16" else RulesConfig.from_config({"scheme": HANDED_OUT.get(spec, spec)})
     if isinstance(spec, dict):
+        if spec.get("quant_method") == "w4a16" and spec.keys() <= {"quant_method", "bits", "group_size"}:  # lab 04 of before
+            spec = {"scheme": f"W{spec.get('bits', 4)}A16", "group_size": spec.get("group_size")}
         return RulesConfig.from_config(spec)
     raise TypeError(f"quantization is a {type(spec).__name__}: a preset's name, a dict or a QuantizationScheme expected")

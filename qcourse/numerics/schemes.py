@@ -81,7 +81,7 @@ def is_float(how) -> bool:
     return isinstance(how, torch.dtype) and how.is_floating_point
 
 
-def stored_bits(how: QuantizationArgs | Grid | torch.dtype | None, R: int, C: int) -> float:
+def stored_bits(how: QuantizationArgs | Grid | torch.dtype | None, R: int, C: int) -> int | float:
     """Bits that one of the (R, C) scales or zero points takes. Zero points of an integer grid are counted packed."""
     if how is None:
         return 0

@@ -1,64 +1,77 @@
-"""The families of formats that the verdict compares: how each model is made ready, by one name."""
+"""The families that the verdict compares, one name each: SCHEME, SCHEME+METHOD, or the source as it is.
+
+    bf16                   the 16-bit weights          W8A8+smoothquant   a scheme (numerics.schemes), after a method
+    W4A16_ASYM             round to nearest            as-is              a source that is quantized already
+"""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
+from qcourse.layers.config import get_quantization_config, regrouped, scheme_of
 from qcourse.layers.linear import quantize_layers
-from qcourse.layers.registry import get_quantization_config
 from qcourse.methods.awq import awq
-from qcourse.methods.calibration import InputStats, calibrate
+from qcourse.methods.calibration import calibrate
 from qcourse.methods.smoothquant import smooth
 from qcourse.models.loader import load_model
-from qcourse.numerics.schemes import PRESETS
+from qcourse.numerics.schemes import QuantizationScheme
+
+DEFAULT = ("bf16", "W8A8+smoothquant", "FP8_DYNAMIC", "W4A16_ASYM+awq", "W4A16_ASYM")
+AS_IS = "as-is"
+METHODS: dict[str, Callable] = {  # what is done to the 16-bit weights first: (model, statistics, scheme)
+    "smoothquant": lambda model, stats, scheme: smooth(model, stats, 0.5),
+    "awq": lambda model, stats, scheme: awq(model, stats, scheme.weights),
+}
 
 
 @dataclass(frozen=True)
 class Family:
-    """`config` is what the engine is told; `transform` prepares the weights first, from calibration statistics."""
+    """`scheme`: None for 16 bits · `method`: a name of METHODS, or None for plain rounding."""
 
-    config: str | dict | None
-    transform: Callable[[torch.nn.Module, dict[str, InputStats]], object] | None = None
-    static: bool = False
+    scheme: QuantizationScheme | None
+    method: str | None = None
 
-
-DYNAMIC = {"quant_method": "int8", "activation_scheme": "dynamic"}
-
-FAMILIES: dict[str, Family] = {
-    "bf16": Family(None),
-    "int8": Family(DYNAMIC, lambda model, stats: smooth(model, stats, 0.5)),
-    "int8-dynamic": Family(DYNAMIC),
-    "int8-static": Family({"quant_method": "int8", "activation_scheme": "static"}, static=True),
-    "fp8": Family("fp8"),
-    "awq": Family("awq", lambda model, stats: awq(model, stats, PRESETS["W4A16_ASYM"].weights)),
-    "rtn4": Family("awq"),
-    "w8a16": Family("int8"),
-}
+    @property
+    def static(self) -> bool:
+        """Whether the activations' scales have to be calibrated."""
+        a = self.scheme and self.scheme.input_activations
+        return a is not None and not a.dynamic
 
 
-def check_families(names: list[str]) -> None:
-    """Raise ValueError for an unknown name, listing the known, before any work is done."""
-    unknown = [n for n in names if n not in FAMILIES]
-    if unknown:
-        raise ValueError(f"unknown format {unknown[0]!r}: one of {', '.join(FAMILIES)}")
+def family(name: str, group_size: int | None = None) -> Family:
+    """"W8A8+smoothquant" → its scheme and method; `group_size` replaces that of a scheme with groups.
+
+    Raises ValueError for an unknown scheme or method, naming the known.
+    """
+    if name in ("bf16", AS_IS):
+        return Family(None)
+    scheme_name, plus, method = name.partition("+")
+    if plus and method not in METHODS:
+        raise ValueError(f"unknown method {method!r} in {name!r}: one of {', '.join(METHODS)}")
+    scheme = scheme_of(scheme_name)
+    if group_size is not None and scheme.weights.group_size is not None:
+        scheme = regrouped(scheme, group_size)
+    return Family(scheme, method or None)
 
 
-def prepare(folder: Path, name: str, calibration_ids: torch.Tensor, device: str = "cpu", compute_dtype=torch.float32):
-    """A model of `folder` in the named family, ready to run on `device`. Raises what loading and quantizing raise."""
-    check_families([name])
-    family = FAMILIES[name]
-    model = load_model(folder, compute_dtype=compute_dtype)
-    if family.config is None:
-        return model.to(device)
-    config = {"quant_method": family.config} if isinstance(family.config, str) else dict(family.config)
-    if family.transform is not None:
-        family.transform(model, calibrate(model, calibration_ids))
-    if family.static:
+def prepare(
+    source: Path, name: str, calibration_ids: torch.Tensor, device: str = "cpu", compute_dtype=torch.float32, group_size=None
+):
+    """A model of `source` in the named family, ready to run on `device`. Raises what loading and quantizing raise."""
+    wanted = family(name, group_size)
+    if wanted.scheme is None:
+        return load_model(source, device=device, compute_dtype=compute_dtype)
+    model = load_model(source, compute_dtype=compute_dtype)
+    if wanted.method is not None:
+        METHODS[wanted.method](model, calibrate(model, calibration_ids), wanted.scheme)
+    config = get_quantization_config(wanted.scheme)
+    if wanted.static:
+        limit = wanted.scheme.input_activations.grid.limit
         stats = calibrate(model, calibration_ids)
-        config["input_scales"] = {n: max(s.absmax.max().item(), 1e-12) / 127.5 for n, s in stats.items()}
-    quantize_layers(model.to(device), get_quantization_config(config))
+        config = replace(config, input_scales={n: max(s.absmax.max().item(), 1e-12) / limit for n, s in stats.items()})
+    quantize_layers(model.to(device), config)
     if model.lm_head is not None and "weight" in dict(model.lm_head.named_parameters()):
         model.lm_head.weight.data = model.lm_head.weight.data.bfloat16()  # left in 16 bits, whatever a transform did
     return model

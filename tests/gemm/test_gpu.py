@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from qcourse.gemm.w8a8 import fp8_matmul, int8_matmul
+from qcourse.gemm.w8a8 import fp8_matmul, torch_int8_matmul
 from qcourse.models.loader import SHIPPED, load_model
 from qcourse.numerics.quantize import quantize
 from qcourse.numerics.schemes import FP8_TOKEN, PRESETS
-from qcourse.study.families import FAMILIES, prepare
+from qcourse.study.families import DEFAULT, prepare
 from qcourse.study.perplexity import windows
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(),
 @pytest.mark.parametrize("M", [1, 16, 17, 128])
 def test_int8_is_exact(M):
     x, w = (torch.randint(-128, 128, (r, 256), dtype=torch.int8) for r in (M, 64))
-    assert torch.equal(int8_matmul(x.cuda(), w.cuda()).cpu(), int8_matmul(x, w))
+    assert torch.equal(torch_int8_matmul(x.cuda(), w.cuda()).cpu(), int8_matmul(x, w))
 
 
 @pytest.mark.parametrize("preset", ["FP8", "FP8_DYNAMIC"])
@@ -27,7 +27,7 @@ def test_fp8_equals_the_reference_to_bf16_rounding(preset):
     torch.testing.assert_close(y.float().cpu(), expected, rtol=2**-7, atol=2**-5)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", DEFAULT)
 def test_every_family_runs_and_agrees_with_the_cpu(name):
     calibration = windows(SHIPPED, 6, 128, "calibration").ids
     ids = calibration[:1, :64]

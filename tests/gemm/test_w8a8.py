@@ -1,9 +1,10 @@
 import pytest
 import torch
 
-from qcourse.gemm.w8a8 import fp8_matmul, int8_matmul
+from qcourse.gemm.cpu import int8_dots
+from qcourse.gemm.w8a8 import fp8_matmul, torch_int8_matmul
 from qcourse.layers.linear import Linear, quantize_layers
-from qcourse.layers.registry import get_quantization_config
+from qcourse.layers.config import get_quantization_config
 from qcourse.models.loader import load_model
 from qcourse.numerics.grids import E4M3
 from qcourse.numerics.quantize import dequantize, fake_quantize, quantize
@@ -11,14 +12,15 @@ from qcourse.numerics.schemes import FP8_TOKEN, INT8_TOKEN, PRESETS
 
 
 @pytest.mark.parametrize(("M", "K", "N"), [(1, 64, 8), (3, 100, 7), (33, 256, 48), (128, 1024, 16)])
-def test_int8_products_are_exact(M, K, N):
+@pytest.mark.parametrize("matmul", [torch_int8_matmul, int8_dots])
+def test_int8_products_are_exact(M, K, N, matmul):
     x, w = (torch.randint(-128, 128, (r, K), dtype=torch.int8) for r in (M, N))
-    assert torch.equal(int8_matmul(x, w).long(), x.long() @ w.long().T)
+    assert torch.equal(matmul(x, w).long(), x.long() @ w.long().T)
 
 
 def test_the_largest_sums_do_not_overflow():
     x = torch.full((1, 8192), -128, dtype=torch.int8)
-    assert int8_matmul(x, x).item() == 8192 * 128 * 128
+    assert torch_int8_matmul(x, x).item() == int8_dots(x, x).item() == 8192 * 128 * 128
 
 
 def test_fp8_reference_is_the_decoded_product():
@@ -38,7 +40,7 @@ def layer(spec, W):
 
 @pytest.mark.parametrize(
     ("spec", "args"),
-    [({"quant_method": "int8", "activation_scheme": "dynamic"}, INT8_TOKEN), ({"quant_method": "fp8"}, FP8_TOKEN)],
+    [("W8A8", INT8_TOKEN), ("FP8_DYNAMIC", FP8_TOKEN)],
 )
 @pytest.mark.parametrize("M", [1, 17, 300])
 def test_the_real_path_equals_the_fake_one(spec, args, M):
@@ -50,9 +52,9 @@ def test_the_real_path_equals_the_fake_one(spec, args, M):
     assert ((real(x) - fake_x @ fake_w.T).abs() <= bound).all()
 
 
-@pytest.mark.parametrize(("name", "limit"), [("int8", 127.5), ("fp8", 448.0)])
+@pytest.mark.parametrize(("name", "limit"), [("W8A8_STATIC", 127.5), ("FP8", 448.0)])
 def test_static_scales_saturate_instead_of_wrapping(name, limit):
-    spec = {"quant_method": name, "activation_scheme": "static", "input_scales": {"up_proj": 1.0 / limit}}
+    spec = {"scheme": name, "input_scales": {"up_proj": 1.0 / limit}}
     W = torch.eye(16)
     y = layer(spec, W)(torch.tensor([[0.5] * 15 + [50.0]]))
     torch.testing.assert_close(y[0, :15], torch.full((15,), 0.5), rtol=0.07, atol=0.005)
@@ -61,14 +63,14 @@ def test_static_scales_saturate_instead_of_wrapping(name, limit):
 
 def test_a_transformed_model_can_be_quantized_in_memory():
     ids = torch.randint(0, 2000, (1, 12))
-    spec = {"quant_method": "int8", "activation_scheme": "dynamic"}
+    spec = "W8A8"
     a, b = load_model(quantization=spec), quantize_layers(load_model(), get_quantization_config(spec))
     torch.testing.assert_close(a(ids), b(ids))
     with pytest.raises(ValueError, match="already quantized"):
-        quantize_layers(b, get_quantization_config("w4a16"))
+        quantize_layers(b, get_quantization_config("W4A16"))
 
 
-@pytest.mark.parametrize("spec", [{"quant_method": "int8", "activation_scheme": "dynamic"}, "fp8", "w4a16", "awq"])
+@pytest.mark.parametrize("spec", ["W8A8", "FP8_DYNAMIC", "W4A16", "W4A16_ASYM"])
 def test_no_tokens_give_no_rows(spec):
     assert layer(spec, torch.randn(16, 128))(torch.zeros(0, 128)).shape == (0, 16)
 
@@ -76,7 +78,7 @@ def test_no_tokens_give_no_rows(spec):
 def test_a_layer_that_does_not_fit_leaves_the_model_whole():
     model = load_model()
     with pytest.raises(ValueError, match="group_size=384"):
-        quantize_layers(model, get_quantization_config({"quant_method": "w4a16", "group_size": 384}))
+        quantize_layers(model, get_quantization_config({"scheme": "W4A16", "group_size": 384}))
     assert {p.dtype for p in model.parameters()} == {torch.bfloat16} and torch.isfinite(
         model(torch.zeros(1, 2).long())
     ).all()
@@ -86,19 +88,27 @@ class TestBadInput:
     def test_dtypes_and_shapes(self):
         codes = torch.zeros(2, 8, dtype=torch.int8)
         with pytest.raises((ValueError, TypeError)):  # the tests' shape checker gets there first
-            int8_matmul(codes, codes[:, :4])
+            torch_int8_matmul(codes, codes[:, :4])
         with pytest.raises(ValueError, match="overflow int32"):
-            int8_matmul(*[torch.zeros(1, 131072, dtype=torch.int8)] * 2)
+            torch_int8_matmul(*[torch.zeros(1, 131072, dtype=torch.int8)] * 2)
 
     def test_schemes(self):
         for spec, words in (
-            ({"quant_method": "int8", "activation_scheme": "token"}, "one of None, 'dynamic', 'static'"),
-            ({"quant_method": "fp8", "activation_scheme": "static"}, "input_scales belong to"),
-            ({"quant_method": "fp8", "input_scales": {}}, "input_scales belong to"),
-            ({"quant_method": "awq", "bits": 8}, "4-bit codes"),
+            ({"scheme": "W8A8", "input_scales": {}}, "input_scales .* belong to"),
+            ({"scheme": "FP8"}, "input_scales .* belong to"),
+            ({"scheme": "W4A16", "bits": 8}, "unknown key 'bits'"),
+            ({"rules": [["Linear"]]}, "a list of \\[pattern, scheme\\]"),
+            ({"scheme": "W4A16", "rules": []}, "either 'scheme'"),
+            ({}, "either 'scheme'"),
         ):
             with pytest.raises(ValueError, match=words):
                 get_quantization_config(spec)
-        with pytest.raises(ValueError, match="down_proj.*needs its input scale"):
-            scales = {m.prefix: 1.0 for m in load_model().modules() if isinstance(m, Linear) and "down" not in m.prefix}
-            load_model(quantization={"quant_method": "int8", "activation_scheme": "static", "input_scales": scales})
+        with pytest.raises(ValueError, match="down_proj.*needs? its input scale|down_proj.*need its input scale"):
+            scales = {name: 1.0 for name in load_model().linears() if "down" not in name}
+            load_model(quantization={"scheme": "W8A8_STATIC", "input_scales": scales})
+
+    @pytest.mark.parametrize("scale", [0.0, 1e-45, float("nan"), float("inf"), None, "1", True])
+    def test_an_impossible_static_scale_names_the_layer(self, scale):
+        scales = {name: 1.0 for name in load_model().linears()} | {"model.layers.1.mlp.up_proj": scale}
+        with pytest.raises(ValueError, match="model.layers.1.mlp.up_proj: .*scale"):
+            load_model(quantization={"scheme": "W8A8_STATIC", "input_scales": scales})

@@ -13,11 +13,12 @@ ratio = largest |y - exact| / bound over the outputs; the law says ≤ 1. Bounds
 """
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import triton
 import triton.language as tl
+from bounds import with_tensors
 
 from qcourse.gemm import triton_w8a8, triton_weight_only
 from qcourse.gemm.reference import reference
@@ -57,7 +58,7 @@ class Weights:
     symmetric: bool = True
     dtype: torch.dtype = BF16
     bias: bool = False
-    layout: str = "compressed-tensors"
+    layout: str = "words"
 
     def args(self):
         granularity = {0: per_channel, -1: per_tensor}.get(self.group) or per_group(self.group)
@@ -99,7 +100,7 @@ class Codes:
     bias: bool = False
 
     def operands(self, device):
-        channel, tensor = (INT8_TOKEN, PRESETS["INT8"]), (INT8_TOKEN, PRESETS["W8A16_TENSOR"])
+        channel, tensor = (INT8_TOKEN, PRESETS["W8A8"]), (INT8_TOKEN, PRESETS["W8A16_TENSOR"])
         if self.kind == "fp8":
             channel, tensor = (FP8_TOKEN, PRESETS["FP8_DYNAMIC"]), (FP8_TENSOR, PRESETS["FP8"])
         x, scheme = tensor if self.per_tensor else channel
@@ -229,7 +230,7 @@ def views(device):
     y = w4a16_matmul(x, p)
     assert torch.equal(w4a16_matmul(x.T.contiguous().T, p), y)
     assert torch.equal(w4a16_matmul(x.view(2, 3, 64), p), y.view(2, 3, 8))
-    assert torch.equal(w4a16_matmul(x, replace(p, scale=p.scale.T.contiguous().T)), y)
+    assert torch.equal(w4a16_matmul(x, with_tensors(p, scale=p.scale.T.contiguous().T)), y)
     assert torch.equal(w4a16_matmul(x, p), y)  # the same bits again
     return 0.0
 
@@ -237,8 +238,8 @@ def views(device):
 def mistakes(device):
     """The bounds are tight enough to notice a zero point off by one and a lost group; returns 1 / the smallest ratio."""
     grouped = Weights(4, 3, 16, 256, 128, symmetric=False)
-    seen = [grouped.ratio(device, lambda p: replace(p, zero_point=p.zero_point ^ 1)),
-            grouped.ratio(device, lambda p: replace(p, scale=p.scale.flip(1)))]  # fmt: skip
+    seen = [grouped.ratio(device, lambda p: with_tensors(p, zero_point=p.zero_point ^ 1)),
+            grouped.ratio(device, lambda p: with_tensors(p, scale=p.scale.flip(1)))]  # fmt: skip
     return 1 / min(seen)
 
 
@@ -247,7 +248,7 @@ def refusals(device):
     x, p, _ = Weights(4, 2, 16, 96, 48).operands(device)
     good = Weights(4, 2, 16, 64, 32).operands(device)[1]
     e5m2 = pack(quantize(torch.randn(16, 96, device=device), fp8_weight(E5M2, per_channel)))
-    odd = PackedWeight(torch.zeros(16, 49, dtype=torch.uint8, device=device), p.scale, None, (16, 98), good.args, "row")
+    odd = PackedWeight({"qweight": torch.zeros(16, 49, dtype=torch.uint8, device=device), "scale": p.scale}, (16, 98), good.args)
     codes, one = torch.zeros(3, 32, dtype=torch.int8, device=device), torch.ones(1, 1, device=device)
     int8, fp8 = triton_w8a8.int8_w8a8_matmul, triton_w8a8.fp8_w8a8_matmul
     return {

@@ -60,8 +60,8 @@ def compile_for(kernel, types, constants, options, regime, arch):
 
 def weight_only(name, regime, arch):
     args, dtype = WEIGHTS[name]
-    zero = None if args.grid.symmetric else torch.empty(0)
-    p = PackedWeight(torch.empty(0), torch.empty(0), zero, (N, K), args)
+    zero = {} if args.symmetric else {"zero_point": torch.empty(0)}
+    p = PackedWeight({"qweight": torch.empty(0), "scale": torch.empty(0), **zero}, (N, K), args)
     plan = triton_weight_only.launch(TOKENS[regime], p, dtype, False, arch, 132)
     x = POINTER[dtype]
     types = {"x_ptr": x, "w_ptr": "*i16", "s_ptr": "*bf16", "z_ptr": "*bf16" if zero is None else "*u8", "bias_ptr": x,

@@ -9,7 +9,7 @@ from qcourse.study.harness import run_harness
 from qcourse.study.perplexity import windows
 
 
-@pytest.mark.parametrize("quantization", [None, "w4a16"])
+@pytest.mark.parametrize("quantization", [None, "W4A16"])
 def test_the_harness_agrees(quantization, monkeypatch):
     monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
     result = run_harness(load_model(quantization=quantization), SHIPPED, windows(SHIPPED, 12, 200))

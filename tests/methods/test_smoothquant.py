@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from qcourse.methods.calibration import InputStats, calibrate
-from qcourse.methods.folding import Fold, apply_fold, folds
+from qcourse.methods.folding import Fold, apply_fold
 from qcourse.methods.smoothquant import search_alpha, smooth, smooth_scales
 from qcourse.models.loader import SHIPPED, load_model
 from qcourse.numerics.granularity import per_tensor
@@ -102,7 +102,7 @@ class TestBadInput:
     @pytest.mark.parametrize("bad", [0.0, -1.0, torch.nan, torch.inf])
     def test_factors_that_are_no_factors(self, bad):
         model = load_model()
-        fold: Fold = folds(model)[0]
+        fold: Fold = model.folds()[0]
         s = torch.ones(256)
         s[7] = bad
         with pytest.raises(ValueError, match="q_proj: factor .* in channel 7"):

@@ -291,6 +291,8 @@ def pack_int32_gptq(codes, zeros):
     ),
     Mutant("02.5", "not transposed", (("return qweight, qzeros", "return qweight, qzeros.T"),)),
     Mutant("02.6", "shifted in uint8", (("codes.T.to(torch.int32)", "codes.T"),)),
+    Mutant("02.1", None, (("scale.squeeze(-1)", "scale.squeeze()"),)),  # one row, one group
+    Mutant("02.5", None, (("zeros.T.to(torch.int32)", "zeros.squeeze().T.to(torch.int32)"),), outcome="raised"),
 ]
 
 ALTERNATIVES = [
@@ -533,7 +535,7 @@ def pack_int32_gptq(codes, zeros):
     if (zeros < 1).any():
         raise ValueError("z = 0")
     def pack(u):
-        return (u[:, ::2] | u[:, 1::2] << 4).contiguous().view(torch.int32)
+        return (u[:, ::2] | u[:, 1::2] << 4).clone(memory_format=torch.contiguous_format).view(torch.int32)
     return pack(codes).T, pack(zeros.T.contiguous() - 1)
 """,
     ),
@@ -565,7 +567,7 @@ def pack_awq(codes):
         code="""
 def pack_awq(codes):
     q = codes.T.reshape(codes.shape[1], -1, 8)[..., [0, 2, 4, 6, 1, 3, 5, 7]].flatten(1)
-    return (q[:, ::2] | q[:, 1::2] << 4).contiguous().view(torch.int32)
+    return (q[:, ::2] | q[:, 1::2] << 4).clone(memory_format=torch.contiguous_format).view(torch.int32)
 """,
     ),
 ]

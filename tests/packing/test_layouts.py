@@ -2,6 +2,8 @@
 
 import inspect
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
@@ -74,20 +76,37 @@ def test_three_bit_gptq_is_dense():
     assert torch.equal(layouts.unpack_gptq(layouts.pack_gptq(codes, 3), 3), codes)
 
 
-PAIRS = [(n, layout) for n, s in PRESETS.items() for layout in LAYOUTS if layout != "awq" or s.weights.num_bits == 4]
+def holds(layout, args):
+    try:
+        return bool(LAYOUTS[layout].slots(args, 16, 256))
+    except ValueError:
+        return False
+
+
+PAIRS = [(name, layout) for name, s in PRESETS.items() for layout in LAYOUTS if holds(layout, s.weights)]
+
+
+def test_every_preset_has_a_layout_and_every_layout_a_preset():
+    fp4 = {"nvfp4-pack-quantized", "mxfp4-pack-quantized"}  # no presets of the course yet: their own tests are below
+    assert {name for name, _ in PAIRS} == set(PRESETS)
+    assert {layout for _, layout in PAIRS} >= {n for n in LAYOUTS if n not in fp4 and not n.startswith("gguf")}
 
 
 @pytest.mark.parametrize(("preset", "layout"), PAIRS)
 def test_pack_unpack_gives_the_same_qtensor(preset, layout):
     q = quantize(torch.randn(16, 256), PRESETS[preset].weights)
+    if layout == "gptq" and q.zero_point is not None:
+        q = replace(q, zero_point=q.zero_point.clamp(min=1))  # version 1 stores z - 1
     back = unpack(pack(q, layout))
     assert torch.equal(back.codes, q.codes) and back.codes.dtype == q.codes.dtype
-    assert torch.equal(dequantize(back), dequantize(q))
+    assert torch.equal(dequantize(back), dequantize(q)) and back.args == q.args
 
 
 def test_packed_bytes_are_what_the_formula_says():
     q = quantize(torch.randn(64, 1024), PRESETS["W4A16"].weights)
-    assert all(pack(q, layout).nbytes == q.nbytes for layout in LAYOUTS)
+    assert all(pack(q, layout).nbytes == q.nbytes for layout in ("row", "words"))
+    assert pack(q, "pack-quantized").nbytes == q.nbytes + 16  # weight_shape
+    assert pack(q, "gptq").nbytes == q.nbytes + 64 * 8 / 2 + 4 * 1024  # zero points though symmetric, and g_idx
 
 
 class TestBadInput:
@@ -105,9 +124,9 @@ class TestBadInput:
 
     def test_unknown_layout_and_wrong_width(self):
         q = quantize(torch.randn(8, 128), PRESETS["W8A16"].weights)
-        with pytest.raises(ValueError, match="one of row, compressed-tensors, gptq, awq"):
+        with pytest.raises(ValueError, match="one of row, words, plain, pack-quantized"):
             pack(q, "marlin")
-        with pytest.raises(ValueError, match="4-bit codes, not 8-bit"):
+        with pytest.raises(ValueError, match="4-bit codes in groups; not int8"):
             pack(q, "awq")
 
 

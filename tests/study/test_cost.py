@@ -16,7 +16,7 @@ def test_measured_bytes_equal_the_formula(shipped):
     assert b.other == 2 * (c.vocab_size * c.hidden_size + (2 * c.num_hidden_layers + 1) * c.hidden_size)
 
 
-@pytest.mark.parametrize(("spec", "bits"), [("w4a16", 4.125), ({"quant_method": "w4a16", "group_size": 32, "bits": 3}, 3.5)])
+@pytest.mark.parametrize(("spec", "bits"), [("W4A16", 4.125), ({"scheme": "W3A16", "group_size": 32}, 3.5)])
 def test_quantized_bytes_count_the_scales(spec, bits):
     assert model_bytes(load_model(quantization=spec)).bits_per_weight == pytest.approx(bits)
 
@@ -26,7 +26,7 @@ def test_the_file_holds_what_memory_holds(shipped):
 
 
 def test_the_projection_agrees_with_a_measured_model(shipped):
-    four = load_model(quantization="w4a16")
+    four = load_model(quantization="W4A16")
     norms = 2 * (2 * shipped.config.num_hidden_layers + 1) * shipped.config.hidden_size
     assert projected_bytes(shipped.config, 16) + norms == model_bytes(shipped).total
     assert projected_bytes(shipped.config, 4.125) + norms == model_bytes(four).total
@@ -114,7 +114,7 @@ def test_gemm_cases_compute_on_weights_of_the_stated_size():
 
 def test_the_families_are_timed_in_turns(shipped, monkeypatch):
     order, forward = [], type(shipped).forward
-    four = load_model(quantization="w4a16")
+    four = load_model(quantization="W4A16")
     named = {id(shipped): "bf16", id(four): "w4a16"}
     monkeypatch.setattr(type(shipped), "forward", lambda m, *a: (order.append(named[id(m)]), forward(m, *a))[1])
     speeds = prefill_speeds({"bf16": shipped, "w4a16": four}, tokens=4, repeats=2)

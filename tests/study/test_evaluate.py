@@ -9,7 +9,7 @@ from qcourse.models.loader import SHIPPED, save_model
 from qcourse.study import evaluate as module
 from qcourse.study.cost import kv_block_bytes, kv_blocks, model_bytes
 from qcourse.study.evaluate import evaluate, markdown
-from qcourse.study.families import FAMILIES, prepare
+from qcourse.study.families import DEFAULT, prepare
 from qcourse.study.perplexity import windows
 
 SMALL = {"n": 6, "seq_len": 128, "progress": False}
@@ -23,7 +23,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(module, "decode_speed", lambda m: decode_speed(m, 4, 2, 2))
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", [*DEFAULT, "W8A8", "W8A8_STATIC", "FP8", "W8A16"])
 def test_every_family_makes_a_working_model(name):
     calibration = windows(SHIPPED, 6, 128, "calibration").ids
     logits = prepare(SHIPPED, name, calibration)(calibration[:1, :8])
@@ -34,40 +34,40 @@ def test_an_interrupted_run_keeps_what_it_had_measured(tmp_path, monkeypatch):
     out = tmp_path / "runs" / "eval.json"
     real, seen = module.prepare, []
 
-    def dies_at_rtn4(folder, name, *args):
+    def dies_at_the_last(folder, name, *args):
         seen.append(name)
-        if name == "rtn4" and seen.count("rtn4") == 1:
+        if name == "W4A16_ASYM" and seen.count("W4A16_ASYM") == 1:
             raise KeyboardInterrupt
         return real(folder, name, *args)
 
-    monkeypatch.setattr(module, "prepare", dies_at_rtn4)
+    monkeypatch.setattr(module, "prepare", dies_at_the_last)
     with pytest.raises(KeyboardInterrupt):
-        evaluate(SHIPPED, ["bf16", "w8a16", "rtn4"], out=out, **SMALL)
+        evaluate(SHIPPED, ["bf16", "W8A16", "W4A16_ASYM"], out=out, **SMALL)
     kept = json.loads(out.read_text())
-    assert list(kept["results"]) == ["bf16", "w8a16"] and {"device", "date", "versions", "command"} <= kept.keys()
-    report = evaluate(SHIPPED, ["bf16", "w8a16", "rtn4"], out=out, **SMALL)
-    assert seen == ["bf16", "w8a16", "rtn4", "bf16", "rtn4"]  # bf16 again, as the reference of the missing format
-    assert list(report["results"]) == ["bf16", "w8a16", "rtn4"]
-    assert report["results"]["w8a16"] == kept["results"]["w8a16"]
+    assert list(kept["results"]) == ["bf16", "W8A16"] and {"device", "date", "versions", "command"} <= kept.keys()
+    report = evaluate(SHIPPED, ["bf16", "W8A16", "W4A16_ASYM"], out=out, **SMALL)
+    assert seen == ["bf16", "W8A16", "W4A16_ASYM", "bf16", "W4A16_ASYM"]  # bf16 again, as the reference of the missing format
+    assert list(report["results"]) == ["bf16", "W8A16", "W4A16_ASYM"]
+    assert report["results"]["W8A16"] == kept["results"]["W8A16"]
     table = markdown(report)
-    assert table.count("\n") == 4 and "| rtn4 |" in table
-    evaluate(SHIPPED, ["w8a16"], out=out, **SMALL)
+    assert table.count("\n") == 4 and "| W4A16_ASYM |" in table
+    evaluate(SHIPPED, ["W8A16"], out=out, **SMALL)
     assert len(seen) == 5  # nothing left to do, nothing done
 
 
 def test_the_numbers_are_those_of_the_parts(tmp_path):
-    r = evaluate(SHIPPED, ["w8a16"], **SMALL)["results"]
+    r = evaluate(SHIPPED, ["W8A16"], **SMALL)["results"]
     assert r["bf16"]["added_bits_per_byte"] == 0 and r["bf16"]["top1_agreement"] == 1
-    assert r["w8a16"]["top1_agreement"] > 0.95 and r["w8a16"]["linear_bytes"] < 0.51 * r["bf16"]["linear_bytes"]
-    assert r["w8a16"]["kv_blocks"] > r["bf16"]["kv_blocks"] and r["bf16"]["sample"].startswith("def read_config")
+    assert r["W8A16"]["top1_agreement"] > 0.95 and r["W8A16"]["linear_bytes"] < 0.51 * r["bf16"]["linear_bytes"]
+    assert r["W8A16"]["kv_blocks"] > r["bf16"]["kv_blocks"] and r["bf16"]["sample"].startswith("def read_config")
 
 
 def test_a_transformed_model_is_no_larger_than_a_rounded_one():
     """AWQ widens what it folds; what stays in 16 bits must be in 16 bits again (norm gains excepted)."""
     calibration = windows(SHIPPED, 6, 128, "calibration").ids
-    size = {name: model_bytes(prepare(SHIPPED, name, calibration)).total for name in ("awq", "rtn4", "int8", "int8-dynamic")}
-    assert size["awq"] == pytest.approx(size["rtn4"], rel=0.01) and size["int8"] == pytest.approx(
-        size["int8-dynamic"], rel=0.01
+    size = {name: model_bytes(prepare(SHIPPED, name, calibration)).total for name in ("W4A16_ASYM+awq", "W4A16_ASYM", "W8A8+smoothquant", "W8A8")}
+    assert size["W4A16_ASYM+awq"] == pytest.approx(size["W4A16_ASYM"], rel=0.01) and size["W8A8+smoothquant"] == pytest.approx(
+        size["W8A8"], rel=0.01
     )
 
 
@@ -86,12 +86,12 @@ class TestBadInput:
         with pytest.raises(SystemExit) as e:
             main(["eval", "--formats", "bf16,int5"])
         assert e.value.code == 2
-        assert "unknown format 'int5': one of bf16, int8" in capsys.readouterr().err
+        assert "unknown quantization scheme 'int5'" in capsys.readouterr().err
 
     def test_a_group_size_that_does_not_fit_is_named_before_any_work(self, tmp_path):
         save_model(LlamaForCausalLM(LlamaConfig(hidden_size=96, intermediate_size=192, num_hidden_layers=1)), tmp_path)
         with pytest.raises(ValueError, match=r"q_proj: group_size=128 does not divide K=96"):
-            evaluate(tmp_path, ["bf16", "awq"], **SMALL)
+            evaluate(tmp_path, ["bf16", "W4A16_ASYM+awq"], **SMALL)
 
     @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has one")
     def test_a_missing_device_is_said(self):

@@ -7,10 +7,10 @@ from qcourse.models.loader import SHIPPED, load_model
 from qcourse.study.perplexity import Score, Windows, paired_difference, perplexity, windows
 
 FORMATS = {
-    "int8": "int8",
-    "int4": "w4a16",
-    "int3": {"quant_method": "w4a16", "bits": 3},
-    "int2": {"quant_method": "w4a16", "bits": 2},
+    "int8": "W8A16",
+    "int4": "W4A16",
+    "int3": "W3A16",
+    "int2": "W2A16",
 }
 
 

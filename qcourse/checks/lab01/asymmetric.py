@@ -87,7 +87,7 @@ QUANTIZE_ASYMMETRIC = Task(
     expected=expected,
     properties=(
         Property(
-            "one-sided data, 8 bits", lambda g: [(clear(one_sided(g, 2, 5), 8), 8), (clear(one_sided(g, 7, 40), 8), 8)], 2
+            "one-sided data, 8 bits", lambda g: [(clear(one_sided(g, n, k), 8), 8) for n, k in ((2, 5), (1, 7), (7, 40))], 2
         ),
         Property(
             "4 and 2 bits", lambda g: [(clear(one_sided(g, n, k), b), b) for b in (4, 2) for n, k in ((2, 6), (5, 33))]

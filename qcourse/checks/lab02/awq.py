@@ -43,7 +43,7 @@ PACK_AWQ = Task(
     properties=(
         Property("eight columns", owners),
         Property("square", lambda g: [layer(g, 8, 8), layer(g, 16, 16)]),
-        Property("several shapes", lambda g: [layer(g, *s) for s in ((8, 40), (48, 8), (24, 16))], 2),
+        Property("several shapes", lambda g: [layer(g, *s) for s in ((16, 1), (8, 40), (48, 8), (24, 16))], 2),
     ),
     mistakes=(
         Mistake(

@@ -45,6 +45,11 @@ def zero_group(g):
     return [(W, 4)]
 
 
+def shapes(g):
+    """One row; one group a row; large ones."""
+    return [(weight(g, n, k), G) for n, k, G in ((1, 8, 4), (3, 4, 4), (4, 6, 2), (16, 48, 16), (32, 64, 32))]
+
+
 def refused(g):
     """K is no multiple of G."""
     return [(weight(g, 4, 10), 4), (weight(g, 8, 20), 8)]
@@ -58,7 +63,7 @@ QUANTIZE_GROUPS = Task(
     expected=expected,
     properties=(
         Property("small groups", lambda g: [(weight(g, 4, 8), 4), (weight(g, 8, 8), 4)], 2),
-        Property("several shapes", lambda g: [(weight(g, 4, 6), 2), (weight(g, 16, 48), 16), (weight(g, 32, 64), 32)]),
+        Property("several shapes", shapes),
         Property("a group of zeros", zero_group),
         Property("a ragged last group is refused", refused),
     ),

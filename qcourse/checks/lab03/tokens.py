@@ -85,8 +85,8 @@ FAKE_QUANT_PER_TOKEN = Task(
         Property("tokens of very different loudness", lambda g: [(randn(g, 4, 8) * torch.logspace(-3, 5, 4)[:, None],)]),
         Property("a row of zeros stays zero", lambda g: [(randn(g, 3, 4) * torch.tensor([[1.0], [0.0], [1.0]]),)]),
         Property(
-            "one token (K,), sequences (B, T, K)",
-            lambda g: [(randn(g, 5),), (randn(g, 2, 3, 8),), (randn(g, 2, 1, 3, 4),)],
+            "sequences (B, T, K), one token (K,)",
+            lambda g: [(randn(g, 2, 2, 3),), (randn(g, 5),), (randn(g, 2, 1, 3, 8),)],
         ),
         Property("bf16 input", lambda g: [(level(g, 2, 6),), (level(g, 4, 256),)]),
     ),

@@ -71,7 +71,7 @@ class Race:
     def fast(self) -> bool:
         """Whether the best attempt so far stayed below the bar; also where the machine cannot tell (after all attempts)."""
         allowed = self.bar * self.loop
-        return self.best <= allowed or not self.left and self.decode > allowed / 4
+        return self.best < allowed or not self.left and self.decode > allowed / 4
 
     def expected(self, x, words, scale, group_size) -> Tensor:
         """The right answer, in time that does not count."""
