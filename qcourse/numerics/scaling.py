@@ -5,6 +5,7 @@ minmax      for one-sided data: a zero point shifts the grid so that no code is 
 percentile  ignore the largest few: their error grows, everyone else's shrinks
 mse         try shrunken ranges, keep the one with the smallest squared error
 exponent    a power of two, as the MX formats have it
+max         for numbers that are never negative, on a grid from 0: the scales of K-quants
 """
 
 import torch
@@ -63,6 +64,13 @@ def minimum(blocks: Float[Tensor, "r g G"], args: QuantizationArgs) -> tuple[Flo
     return positive(high / grid.qmax - low / grid.qmax), -low
 
 
+def maximum(blocks: Float[Tensor, "r g G"], grid: Grid) -> Float[Tensor, "r g 1"]:
+    """scale = max / (2^B-1), for codes from 0. Raises ValueError for a negative number: it has no code."""
+    if (blocks < 0).any():
+        raise ValueError(f"scaling='max' is for numbers that are never negative, and {blocks.min():.3g} is among these")
+    return positive(block_absmax(blocks) / grid.qmax)
+
+
 def exponent(blocks: Float[Tensor, "r g G"], grid: Grid) -> Float[Tensor, "r g 1"]:
     """scale = 2^(floor(log2 absmax) - floor(log2 grid.limit)): the OCP rule, under which the loudest may saturate.
 
@@ -77,7 +85,9 @@ def choose(blocks: Float[Tensor, "r g G"], args: QuantizationArgs) -> tuple[Tens
     """(scale, zero point or None), (rows, groups, 1) each, by the rule that `args.scaling` names."""
     if args.zero is not None:
         return minmax(blocks, args.grid) if args.zero_in == "steps" else minimum(blocks, args)
-    return {"absmax": absmax, "percentile": percentile, "mse": mse, "exponent": exponent}[args.scaling](blocks, args.grid), None
+    return {"absmax": absmax, "percentile": percentile, "mse": mse, "exponent": exponent, "max": maximum}[args.scaling](
+        blocks, args.grid
+    ), None
 
 
 def percentile(blocks: Float[Tensor, "r g G"], grid: Grid, p: float = 0.99) -> Float[Tensor, "r g 1"]:
