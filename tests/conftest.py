@@ -4,6 +4,8 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 
+from importlib.util import find_spec
+
 from jaxtyping import install_import_hook
 
 # Every qcourse function that is called by a test has its jaxtyping shapes checked by beartype.
@@ -17,6 +19,12 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 
 torch.set_num_threads(2)
+if find_spec("hypothesis"):  # (not where an engine of another environment is tested)
+    from hypothesis import HealthCheck, settings
+
+    # Hypothesis fails an example that takes 200 ms, and a strategy that draws slowly: a busy machine is no mistake.
+    settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("any machine")
 
 
 @pytest.fixture(autouse=True)
