@@ -73,7 +73,7 @@ def weight_args(a: Keys, form: str) -> QuantizationArgs:
     bits, kind = a.take("num_bits", kind=int, default=8), a.take("type", kind=str, default="int")
     symmetric, strategy = a.take("symmetric", kind=bool, default=True), a.take("strategy", kind=str, default=None)
     G, block = a.take("group_size", kind=int, default=None), a.take("block_structure", kind=list, default=None)
-    a.only("actorder", None, "weight", "static", "group", "dynamic", True, False)  # a file with g_idx says the rest
+    a.only("actorder", None, "weight", "static", False)  # these change no file; "group" was removed from the format in 2026
     a.only("dynamic", False, None)
     a.done()
     if strategy is None:  # as the library infers it

@@ -38,7 +38,7 @@ NEUTRAL = {  # keys whose other values would change the function: the values tha
     "attention_out_bias": (False, None),
 }
 HARMLESS = set(  # of training, generation and bookkeeping
-    """_name_or_path architectures auto_map model_type transformers_version torch_dtype dtype use_cache initializer_range
+    """_name_or_path auto_map model_type transformers_version torch_dtype dtype use_cache initializer_range
     attention_dropout pretraining_tp bos_token_id eos_token_id pad_token_id sep_token_id unk_token_id decoder_start_token_id
     max_window_layers output_attentions output_hidden_states return_dict use_return_dict torchscript use_bfloat16 id2label
     label2id num_labels problem_type finetuning_task task_specific_params tokenizer_class prefix hidden_dropout resid_pdrop
@@ -51,7 +51,7 @@ HARMLESS = set(  # of training, generation and bookkeeping
 )
 HONOURED = set(SIZES) | {
     "num_key_value_heads", "head_dim", "max_position_embeddings", "rms_norm_eps", "rope_theta", "rope_scaling", "mlp_bias",
-    "rope_parameters", "tie_word_embeddings", "attention_bias", "sliding_window", "layer_types",
+    "rope_parameters", "tie_word_embeddings", "attention_bias", "sliding_window", "layer_types", "architectures",
 }  # fmt: skip
 
 
@@ -89,6 +89,8 @@ def llama_config(raw: dict, path: Path | str) -> LlamaConfig:
     kind = raw.get("model_type")
     if kind not in DEFAULTS:
         refuse("model_type", f"this model is a Llama; it computes {', '.join(DEFAULTS)} and nothing else")
+    if any(not str(a).endswith("ForCausalLM") for a in raw.get("architectures") or []):
+        refuse("architectures", "only …ForCausalLM is computed here")
     bad = [k for k in sorted(raw.keys() - HONOURED - HARMLESS - NEUTRAL.keys())]
     if bad:
         refuse(bad[0], "a key that this reader does not know; it may change what the model computes")

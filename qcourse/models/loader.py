@@ -14,9 +14,10 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from qcourse.checkpoints import dialects
+from qcourse.checkpoints import dialects, gguf
 from qcourse.checkpoints.errors import CheckpointError
 from qcourse.checkpoints.folder import weight_files
+from qcourse.checkpoints.gguf_file import GGUFFile
 from qcourse.layers.config import RulesConfig, get_quantization_config
 from qcourse.layers.method import QuantizationConfig
 from qcourse.models.config import llama_config, read_config, read_json
@@ -39,11 +40,36 @@ class Checkpoint:
 
 
 def open_checkpoint(source: Path) -> Checkpoint:
-    """Headers and configs only. Raises CheckpointError for anything that is not read here, by name."""
+    """Headers and configs only, of a folder or a .gguf file. Raises CheckpointError for anything that is not read here, by
+    name."""
+    if source.suffix == ".gguf":
+        file = GGUFFile(source)
+        config = llama_config(gguf.config(file), source)
+        weights = gguf.GGUFWeights(file, config.num_attention_heads, config.num_key_value_heads)
+        rules = gguf.rules(weights)
+        return Checkpoint(config, weights, RulesConfig(rules, quantizer=None) if rules else None)
     raw = read_json(source / "config.json")
-    config, weights = llama_config(raw, source / "config.json"), weight_files(source)
     found = dialects.find(source, raw, read_json)
+    if found is not None:
+        dialects.rules(found, {})  # what the weights are is said before they are looked for
+    config = llama_config(raw, source / "config.json")
+    if found is not None:
+        build(config, RulesConfig(dialects.rules(found, {}), quantizer=None), source)
+    weights = weight_files(source)
     return Checkpoint(config, weights, found and RulesConfig(dialects.rules(found, weights), quantizer=None))
+
+
+def build(config: LlamaConfig, quantization, source: Path, from_file: bool = True, **options) -> LlamaForCausalLM:
+    """The model without memory: shapes only, so that whatever does not fit, and a rule that matches no layer, is said before
+    anything is read. Raises ValueError; of a file's own quantization, a CheckpointError."""
+    try:
+        with torch.device("meta"):
+            model = LlamaForCausalLM(config, quantization, **options)
+        if quantization is not None:
+            quantization.refuse_unmatched(list(model.linears()))
+    except ValueError as e:
+        raise CheckpointError(f"{source}: {e}") if from_file else e from None
+    return model
 
 
 def fill(model: LlamaForCausalLM, weights: Mapping, source: Path) -> None:
@@ -108,10 +134,7 @@ def load_model(
     if config is not None and checkpoint.quantization is not None:
         raise ValueError(f"{source}: the weights are quantized already; load them without `quantization`")
     config = config or checkpoint.quantization
-    with torch.device("meta"):  # shapes only: whatever does not fit is said before anything is read
-        model = LlamaForCausalLM(checkpoint.config, config, compute_dtype=compute_dtype)
-    if config is not None:
-        refuse_unmatched(config, model, source, checkpoint.quantization is not None)
+    model = build(checkpoint.config, config, source, checkpoint.quantization is not None, compute_dtype=compute_dtype)
     fill(model, checkpoint.weights, source)
     model = model.to(device)  # first: each layer chooses its kernel for the device that it is on
     for layer in model.linears().values():
@@ -124,19 +147,15 @@ def load_model(
     return model.requires_grad_(False).eval()
 
 
-def refuse_unmatched(config: QuantizationConfig, model: LlamaForCausalLM, source: Path, from_file: bool) -> None:
-    """A rule that matches no layer is an error; of a file, a CheckpointError."""
-    try:
-        config.refuse_unmatched(list(model.linears()))
-    except ValueError as e:
-        raise CheckpointError(f"{source}: {e}") if from_file else e from None
-
-
 def load_tokenizer(folder: Path | str = SHIPPED):
-    """The tokenizer of a model folder: ours, or a foreign one through the `tokenizers` library.
+    """The tokenizer of a model folder or .gguf file: ours, or a foreign one through the `tokenizers` library.
 
     Raises CheckpointError when there is none, ImportError when the library is needed and missing.
     """
+    if Path(folder).suffix == ".gguf":
+        from qcourse.models.gguf_tokenizer import GGUFTokenizer
+
+        return GGUFTokenizer(GGUFFile(folder).metadata, folder)
     path = Path(folder) / "tokenizer.json"
     if not path.is_file():
         raise CheckpointError(f"{folder}: no tokenizer.json")
