@@ -10,14 +10,7 @@ from jaxtyping import install_import_hook
 
 # Every qcourse function that is called by a test has its jaxtyping shapes checked by beartype.
 hook = install_import_hook(
-    [
-        "qcourse.numerics",
-        "qcourse.packing",
-        "qcourse.gemm",
-        "qcourse.methods",
-        "qcourse.checkpoints",
-        "qcourse.study.perplexity",
-    ],
+    ["qcourse.numerics", "qcourse.packing", "qcourse.gemm", "qcourse.methods", "qcourse.study.perplexity"],
     "beartype.beartype",
 )
 hook.__enter__()

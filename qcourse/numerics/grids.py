@@ -69,7 +69,7 @@ class IntGrid:
     @property
     def limit(self) -> float:
         """What the largest magnitude of a block is mapped to: scale = absmax / limit."""
-        return float(self.qmax) if self.restricted or not self.signed else ((1 << self.num_bits) - 1) / 2
+        return float(self.qmax) if self.restricted else ((1 << self.num_bits) - 1) / 2
 
     @property
     def dtype(self) -> torch.dtype:

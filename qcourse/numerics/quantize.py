@@ -3,7 +3,7 @@
 import torch
 
 from qcourse.numerics import scaling
-from qcourse.numerics.grids import Grid, IntGrid
+from qcourse.numerics.grids import Grid
 from qcourse.numerics.qtensor import QTensor
 from qcourse.numerics.schemes import QuantizationArgs
 from qcourse.shapes import Float, Tensor
@@ -64,10 +64,6 @@ def quantize(W: Float[Tensor, "*lead K"], args: QuantizationArgs, name: str = "W
         raise TypeError(f"{name} is {W.dtype}: quantize takes float32, float16 or bfloat16")
     blocks = args.granularity.blocks(W)
     refuse_nonfinite(W, scaling.block_absmax(blocks), name)
-    if (
-        isinstance(args.grid, IntGrid) and not args.grid.signed and args.zero is None and (W < 0).any()
-    ):  # scales are positive
-        raise ValueError(f"{args.grid} without a zero point: negative {name} have no code; this needs scaling='minmax'")
     scale, zero = scaling.choose(blocks, args)
     kept, s = store(scale.squeeze(-1), args.scale)
     kept_zero, z = (None, None) if zero is None else store(zero.squeeze(-1), args.zero)

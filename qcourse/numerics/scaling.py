@@ -5,6 +5,7 @@ minmax      for one-sided data: a zero point shifts the grid so that no code is 
 percentile  ignore the largest few: their error grows, everyone else's shrinks
 mse         try shrunken ranges, keep the one with the smallest squared error
 exponent    a power of two, as the MX formats have it
+max         for numbers that are never negative, on a grid from 0: the scales of K-quants
 """
 
 import torch
@@ -50,14 +51,24 @@ def minmax(blocks: Float[Tensor, "r g G"], grid: Grid) -> tuple[Float[Tensor, "r
     return scale, (grid.qmin - low / scale).round_().clamp_(grid.qmin, grid.qmax)
 
 
-def minimum(blocks: Float[Tensor, "r g G"], grid: Grid) -> tuple[Float[Tensor, "r g 1"], Float[Tensor, "r g 1"]]:
+def minimum(blocks: Float[Tensor, "r g G"], args: QuantizationArgs) -> tuple[Float[Tensor, "r g 1"], Float[Tensor, "r g 1"]]:
     """scale = (max - min)/(2^B-1) and m = -min in weight units: w = s·q - m, for codes from 0.
 
-    Source: ggml's Q4_1 (`quantize_row_q4_1_ref`), which stores min = -m.
+    Where m is itself stored as unsigned codes (K-quants) it cannot be negative: the range is stretched to contain 0.
+    Source: ggml's Q4_1 (`quantize_row_q4_1_ref`), which stores min = -m, and `make_qkx2_quants`.
     """
     low, high = torch.aminmax(blocks, dim=-1, keepdim=True)
-    low, high = low.float(), high.float()
+    low, high, grid = low.float(), high.float(), args.grid
+    if isinstance(args.zero, QuantizationArgs) and args.zero.grid.dtype == torch.uint8:
+        low = low.clamp(max=0)
     return positive(high / grid.qmax - low / grid.qmax), -low
+
+
+def maximum(blocks: Float[Tensor, "r g G"], grid: Grid) -> Float[Tensor, "r g 1"]:
+    """scale = max / (2^B-1), for codes from 0. Raises ValueError for a negative number: it has no code."""
+    if (blocks < 0).any():
+        raise ValueError(f"scaling='max' is for numbers that are never negative, and {blocks.min():.3g} is among these")
+    return positive(block_absmax(blocks) / grid.qmax)
 
 
 def exponent(blocks: Float[Tensor, "r g G"], grid: Grid) -> Float[Tensor, "r g 1"]:
@@ -73,8 +84,10 @@ def exponent(blocks: Float[Tensor, "r g G"], grid: Grid) -> Float[Tensor, "r g 1
 def choose(blocks: Float[Tensor, "r g G"], args: QuantizationArgs) -> tuple[Tensor, Tensor | None]:
     """(scale, zero point or None), (rows, groups, 1) each, by the rule that `args.scaling` names."""
     if args.zero is not None:
-        return minmax(blocks, args.grid) if args.zero_in == "steps" else minimum(blocks, args.grid)
-    return {"absmax": absmax, "percentile": percentile, "mse": mse, "exponent": exponent}[args.scaling](blocks, args.grid), None
+        return minmax(blocks, args.grid) if args.zero_in == "steps" else minimum(blocks, args)
+    return {"absmax": absmax, "percentile": percentile, "mse": mse, "exponent": exponent, "max": maximum}[args.scaling](
+        blocks, args.grid
+    ), None
 
 
 def percentile(blocks: Float[Tensor, "r g G"], grid: Grid, p: float = 0.99) -> Float[Tensor, "r g 1"]:

@@ -11,7 +11,7 @@ import torch
 from qcourse.numerics.granularity import Granularity, per_channel, per_group, per_tensor, per_token
 from qcourse.numerics.grids import E4M3, E5M2, FloatGrid, Grid, IntGrid
 
-SCALINGS = ("absmax", "minmax", "percentile", "mse", "exponent")
+SCALINGS = ("absmax", "minmax", "percentile", "mse", "exponent", "max")
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ class QuantizationArgs:
         if (self.scaling == "minmax") == (self.zero is None):
             need = "a zero point (zero=…)" if self.zero is None else "scaling='minmax'"
             raise ValueError(f"scaling={self.scaling!r}, zero={self.zero} on {self.grid}: this combination needs {need}")
+        if isinstance(self.grid, IntGrid) and not self.grid.signed and self.zero is None and self.scaling != "max":
+            raise ValueError(f"{self.grid} without a zero point: negative weights have no code; this needs scaling='minmax'")
         if self.zero_in not in ("steps", "weights"):
             raise ValueError(f"zero_in={self.zero_in!r}: 'steps' for s·(q - z), 'weights' for s·q - m")
         for name, how in (("scale", self.scale), ("zero", self.zero)):

@@ -36,7 +36,7 @@ def shifted(num_bits: int, scale=HALF, group_size: int = 32) -> QuantizationArgs
 
 def super_scale(num_bits: int, signed: bool, count: int) -> QuantizationArgs:
     """Scales that are codes, `count` of them (256 weights) under one fp16 scale."""
-    return QuantizationArgs(IntGrid(num_bits, signed), per_group(count), scale=HALF)
+    return QuantizationArgs(IntGrid(num_bits, signed), per_group(count), "absmax" if signed else "max", scale=HALF)
 
 
 GGUF_ARGS = {

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qcourse.checkpoints.gguf_types import GGML_TYPES
+from qcourse.numerics.granularity import per_group
 from qcourse.numerics.quantize import dequantize, quantize
 from qcourse.numerics.schemes import PRESETS
 from qcourse.packing.gguf import BLOCKS, Blocks, join, split
@@ -184,3 +185,16 @@ def test_what_is_quantized_here_can_be_written(kind):
 def test_another_recipe_is_refused():
     with pytest.raises(ValueError, match="none of them"):
         pack(quantize(torch.randn(4, 256), PRESETS["W4A16"].weights), "gguf")
+
+
+def test_all_positive_weights_have_a_minimum_of_zero_in_k_quants():
+    """m is an unsigned code there; Q4_1, whose minimum is a float16, keeps its own."""
+    W = torch.rand(2, 256) + 1
+    q = quantize(W, GGUF_ARGS["Q4_K"])
+    assert (q.zero_point.codes == 0).all() and (dequantize(q) - W).abs().max() < 2 / 15
+    assert (quantize(W, GGUF_ARGS["Q4_1"]).zero_point < -1 + 1e-3).all()
+
+
+def test_an_unsigned_grid_alone_refuses_negative_weights():
+    with pytest.raises(ValueError, match="never negative, and -1 is among these"):
+        quantize(torch.tensor([[1.0, -1.0] * 8]), GGUF_ARGS["Q4_K"].scale.with_(granularity=per_group(8)))
