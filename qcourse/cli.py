@@ -62,11 +62,14 @@ def add_eval(commands) -> None:
     for name, text in (("eval", "measure formats: speed, memory, quality"), ("capture", "eval, kept under captures/")):
         p = commands.add_parser(name, help=text)
         p.add_argument(
-            "--formats", help=f"comma-separated schemes, with +smoothquant or +awq (default {','.join(DEFAULT)}; as-is where "
-            "the weights are quantized already)",
+            "--formats",
+            help=f"comma-separated schemes, with +smoothquant or +awq (default {','.join(DEFAULT)}; as-is where the "
+            "weights are quantized already)",
         )  # fmt: skip
         p.add_argument("--group-size", type=above_zero(int), help="instead of 128, for schemes with groups")
-        p.add_argument("--model", type=Path, default=SHIPPED, help="a model folder or a .gguf file (default: the shipped model)")
+        p.add_argument(
+            "--model", type=Path, default=SHIPPED, help="a model folder or a .gguf file (default: the shipped model)"
+        )
         p.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
         p.add_argument("--windows", type=above_zero(int), default=64, help="windows of held-out text (default 64)")
         p.add_argument("--seq-len", type=above_zero(int), default=256, help="tokens a window (default 256)")
@@ -96,9 +99,7 @@ def run_eval(args) -> None:
     budget = None if args.budget_mb is None else args.budget_mb * 1e6
     usual = (AS_IS,) if open_checkpoint(args.model).quantization else DEFAULT
     formats = list(usual) if args.formats is None else [f.strip() for f in args.formats.split(",") if f.strip()]
-    report = evaluate(
-        args.model, formats, args.device, out, args.windows, args.seq_len, budget, group_size=args.group_size
-    )
+    report = evaluate(args.model, formats, args.device, out, args.windows, args.seq_len, budget, group_size=args.group_size)
     print(f"{markdown(report)}\n\nwritten to {out}; the same command continues an interrupted run")
 
 

@@ -12,8 +12,8 @@ from qcourse.numerics.granularity import per_channel, per_group
 from qcourse.numerics.schemes import QuantizationScheme, int_weight
 
 HARMLESS = (
-    "quant_method", "backend", "do_fuse", "fuse_max_seq_len", "modules_to_fuse", "exllama_config", "max_input_length", "duo_scaling",
-    "desc_act", "meta",
+    "quant_method", "backend", "do_fuse", "fuse_max_seq_len", "modules_to_fuse", "exllama_config", "max_input_length",
+    "duo_scaling", "desc_act", "meta",
 )  # fmt: skip
 
 

@@ -14,7 +14,14 @@ from qcourse.numerics.grids import E4M3, IntGrid
 from qcourse.numerics.schemes import QuantizationArgs, QuantizationScheme
 from qcourse.packing.compressed_tensors import MXFP4_WEIGHT, NVFP4_WEIGHT
 
-FORMATS = ("pack-quantized", "int-quantized", "float-quantized", "naive-quantized", "nvfp4-pack-quantized", "mxfp4-pack-quantized")
+FORMATS = (
+    "pack-quantized",
+    "int-quantized",
+    "float-quantized",
+    "naive-quantized",
+    "nvfp4-pack-quantized",
+    "mxfp4-pack-quantized",
+)
 FP4 = {"nvfp4-pack-quantized": (NVFP4_WEIGHT, "tensor_group"), "mxfp4-pack-quantized": (MXFP4_WEIGHT, "group")}
 TOP = (  # of the whole config: how it was made
     "quant_method", "global_compression_ratio", "version", "quantization_status", "format", "config_groups", "ignore",

@@ -30,7 +30,7 @@ def rules(found: tuple[dict, str], weights: Mapping) -> list[Rule]:
     method = config.get("quant_method", config.get("method"))
     if method not in DIALECTS:
         raise CheckpointError(
-            f"{where}: quant_method = {method!r}: these weights are quantized already, and it is not read here ({', '.join(DIALECTS)} and "
-            "GGUF files are); use the original in 16 bits, or another file of the model"
+            f"{where}: quant_method = {method!r}: these weights are quantized already, and it is not read here "
+            f"({', '.join(DIALECTS)} and GGUF files are); use the original in 16 bits, or another file of the model"
         )
     return DIALECTS[method](config, where, weights)

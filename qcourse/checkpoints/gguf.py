@@ -1,6 +1,7 @@
 """A GGUF file as a Llama: llama.cpp's names → Hugging Face's, block types → rules, rows of Q and K back in their order.
 
-    token_embd → model.embed_tokens   blk.3.attn_q → model.layers.3.self_attn.q_proj   output_norm → model.norm   output → lm_head
+    token_embd → model.embed_tokens   blk.3.attn_q → model.layers.3.self_attn.q_proj
+    output_norm → model.norm          output → lm_head
 
 llama.cpp turns neighbouring pairs of channels (RoPE), Hugging Face pairs that lie half a head apart: the converter permuted
 the rows of Q and K, and here they are put back. A row of blocks travels whole, so nothing is decoded for that.
@@ -10,7 +11,6 @@ Source: llama.cpp `convert_hf_to_gguf.py` (LlamaModel.permute), gguf-py `constan
 
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import torch
 
@@ -51,7 +51,9 @@ def config(file: GGUFFile) -> dict:
     if unknown:
         raise CheckpointError(f"{where}: llama.{unknown[0]} is not known here; it may change what the model computes")
     if mine.get("rope.scaling.type", "none") != "none" or COMPUTED[0] in file.tensors:
-        raise CheckpointError(f"{where}: llama.rope.scaling.type or {COMPUTED[0]}: scaled rotary positions are not read from GGUF")
+        raise CheckpointError(
+            f"{where}: llama.rope.scaling.type or {COMPUTED[0]}: scaled rotary positions are not read from GGUF"
+        )
     raw = {"model_type": "llama"} | {KEYS[k]: plain(v) for k, v in mine.items() if k in KEYS}
     raw |= {"rope_theta": raw.get("rope_theta", 10000.0), "tie_word_embeddings": "output.weight" not in file.tensors}
     tokens = meta.get("tokenizer.ggml.tokens")
@@ -74,7 +76,7 @@ def plain(value):
 
 
 class GGUFWeights(Mapping):
-    """Tensors under Hugging Face's names; `read(name)`. Quantized matrices are called `….blocks`, and hold rows of blocks."""
+    """Tensors under Hugging Face's names; `read(name)`. Quantized matrices are called `….blocks`: rows of blocks."""
 
     def __init__(self, file: GGUFFile, heads: int, kv_heads: int):
         self.file, self.heads, self.places = file, {"q_proj": heads, "k_proj": kv_heads}, {}

@@ -16,11 +16,13 @@ from qcourse.packing.gptq import stored_version
 
 BITS = (2, 3, 4, 8)
 HARMLESS = (
-    "quant_method", "method", "meta", "damp_percent", "damp_auto_increment", "static_groups", "true_sequential", "mse", "model_name_or_path",
-    "model_file_base_name", "act_group_aware", "tokenizer", "dataset", "backend", "use_exllama", "exllama_config", "max_input_length",
-    "block_name_to_quantize", "module_name_preceding_first_block", "batch_size", "pad_token_id", "cache_block_outputs", "model_seqlen",
-    "use_cuda_fp16", "disable_exllama", "hessian", "quantizer", "is_marlin_format", "version", "uri", "gptaq", "foem", "fallback",
-    "failsafe", "offload_to_disk", "device", "adapter", "parallel_packing", "desc_act", "pack_impl",
+    "quant_method", "method", "meta", "damp_percent", "damp_auto_increment", "static_groups",
+    "true_sequential", "mse", "model_name_or_path", "model_file_base_name", "act_group_aware", "tokenizer",
+    "dataset", "backend", "use_exllama", "exllama_config", "max_input_length", "block_name_to_quantize",
+    "module_name_preceding_first_block", "batch_size", "pad_token_id", "cache_block_outputs",
+    "model_seqlen", "use_cuda_fp16", "disable_exllama", "hessian", "quantizer", "is_marlin_format",
+    "version", "uri", "gptaq", "foem", "fallback", "failsafe", "offload_to_disk", "device", "adapter",
+    "parallel_packing", "desc_act", "pack_impl",
 )  # fmt: skip
 
 
@@ -49,7 +51,9 @@ def rules(config: dict, where: str, weights: Mapping) -> list[Rule]:
     pairs = [] if head else [("lm_head", None)]
     for pattern, changes in dynamic.items():
         left_out = pattern.startswith("-:")
-        pairs.append((f"re:{pattern.removeprefix('-:').removeprefix('+:')}", None if left_out else override(settings, changes, where)))
+        pairs.append(
+            (f"re:{pattern.removeprefix('-:').removeprefix('+:')}", None if left_out else override(settings, changes, where))
+        )
     if named is None:
         pairs.append((EVERY, default))
     else:

@@ -1,4 +1,4 @@
-"""Which layer gets which scheme: a list of rules, the first that matches wins. Every dialect's config becomes such a list."""
+"""Which layer gets which scheme: a list of rules, the first that matches wins. Every config becomes one."""
 
 import re
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class Rule:
         return self.pattern in names or prefix.startswith(f"{self.pattern}.")
 
 
-def ignore(names: list[str], in_file: bool = False) -> list[Rule]:
+def ignore(names: object, in_file: bool = False) -> list[Rule]:
     """Rules that leave layers in 16 bits. "lm_head" may be missing: a tied model has none. In a file a regular expression
     may match nothing too: recipes list what other models have, and the file's tensors decide anyway.
 

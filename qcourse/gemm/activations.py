@@ -1,7 +1,7 @@
 """Activations in low bits, on the way into a product: a scale for each token, or one fixed beforehand.
 
-    dynamic   the scale is computed from the token itself: no calibration, one extra pass over x
-    static    one scale for all tokens, a tensor of the file: cheapest, and at the mercy of the loudest channel
+dynamic   the scale is computed from the token itself: no calibration, one extra pass over x
+static    one scale for all tokens, a tensor of the file: cheapest, and at the mercy of the loudest channel
 """
 
 import torch
@@ -12,7 +12,7 @@ from qcourse.shapes import Float, Tensor
 
 
 def check_input_scale(scale: Tensor, name: str = "input_scale") -> Float[Tensor, "1 1"]:
-    """A static scale as (1, 1) fp32. Raises ValueError unless it is one positive, finite number with an ordinary reciprocal."""
+    """A static scale as (1, 1) fp32. Raises ValueError unless it is one positive, finite, normal number."""
     if not isinstance(scale, Tensor) or not scale.dtype.is_floating_point or scale.numel() != 1:
         raise ValueError(f"{name} is {scale!r}: one floating-point number expected")
     value = scale.float().reshape(1, 1)
@@ -35,7 +35,9 @@ def quantize_input(x: Float[Tensor, "M K"], args: QuantizationArgs, scale: Tenso
     return args.grid.encode(x.float() / scale), scale
 
 
-def fake_quantize_input(x: Float[Tensor, "*lead K"], args: QuantizationArgs, scale: Tensor | None) -> Float[Tensor, "*lead K"]:
+def fake_quantize_input(
+    x: Float[Tensor, "*lead K"], args: QuantizationArgs, scale: Tensor | None
+) -> Float[Tensor, "*lead K"]:
     """x̂ in x's dtype, for products that have no codes of x to multiply. Raises what `quantize_input` raises."""
     if scale is None:
         return dequantize(quantize(x, args, "the layer's input"), x.dtype)

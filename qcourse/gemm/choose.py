@@ -78,7 +78,9 @@ def here(device: str | torch.device, args: QuantizationArgs, activations: Quanti
     return [k for k in TABLE if k.device in (kind, "any") and k.takes(args, activations)]
 
 
-def home(args: QuantizationArgs, activations: QuantizationArgs | None, shape, device: str | torch.device, layout: str) -> str:
+def home(
+    args: QuantizationArgs, activations: QuantizationArgs | None, shape, device: str | torch.device, layout: str
+) -> str:
     """The layout in which a weight is kept: the one that its fastest kernel reads, else rows, else the file's own."""
     wanted = [name for k in here(device, args, activations) if k.available() for name in k.layouts[:1]]
     for name in (*wanted, "row", layout):
@@ -104,7 +106,9 @@ def choose(
     device = torch.device(device or p.data.device).type
     static = activations is not None and not activations.dynamic
     if static != (input_scale is not None):
-        raise ValueError("static activations need their input_scale" if static else "input_scale belongs to static activations")
+        raise ValueError(
+            "static activations need their input_scale" if static else "input_scale belongs to static activations"
+        )
     input_scale = check_input_scale(input_scale) if static else None
     rows = here(device, p.args, activations)
     fast = [k for k in rows if k.layouts]
@@ -112,8 +116,8 @@ def choose(
         there = ", ".join(dict.fromkeys(f"{k.name} ({k.reads})" for k in fast))
         readable = fast[0].layouts[0]
         raise KernelMismatch(
-            f"no kernel on {device} reads layout {p.layout!r} ({p.args.grid}, {p.args.granularity}). There are: {there}; they "
-            f"read {readable!r}. Repack it once, at loading: repack(p, {readable!r})"
+            f"no kernel on {device} reads layout {p.layout!r} ({p.args.grid}, {p.args.granularity}). There are: {there}; "
+            f"they read {readable!r}. Repack it once, at loading: repack(p, {readable!r})"
         )
     served = [k for k in rows if k.available() and (not k.layouts or p.layout in k.layouts)]
     if not served[0].layouts:

@@ -68,7 +68,7 @@ class Operand:
 
 
 def check(x: Tensor, o: Operand, bias: Tensor | None = None) -> None:
-    """Raise KernelMismatch for x on another device, ValueError/TypeError for another K or dtype, or a bias that does not fit."""
+    """Raise KernelMismatch for x on another device, ValueError/TypeError for another K, dtype or bias."""
     if x.device.type != "cpu":
         raise KernelMismatch(
             f"CPU kernel, but x is on {x.device}: load the model with the device it will run on "

@@ -16,7 +16,6 @@ from qcourse.numerics.schemes import QuantizationArgs
 from qcourse.packing.packed import PackedWeight
 from qcourse.shapes import Float, Integer, Tensor, UInt8
 
-
 EXACT = 1024  # products of int8 codes that fp32 adds exactly: 128 · 128 · 1024 = 2^24
 
 

@@ -70,7 +70,9 @@ class RulesConfig(QuantizationConfig):
         if method.static and self.quantizer is not None:
             scale = (self.input_scales or {}).get(prefix)
             if isinstance(scale, bool) or not isinstance(scale, (int, float)):
-                raise ValueError(f"{prefix}: static activations need its input scale, a number; calibrate first (input_scales)")
+                raise ValueError(
+                    f"{prefix}: static activations need its input scale, a number; calibrate first (input_scales)"
+                )
             method = QuantizedLinearMethod(rule.scheme, rule.layout, self.quantizer, scale)
         return method
 
@@ -80,7 +82,9 @@ class RulesConfig(QuantizationConfig):
             if rule.required and i not in self.seen:
                 parts = list(dict.fromkeys([n.rsplit(".", 1)[-1] for n in names] + names))
                 near = difflib.get_close_matches(rule.pattern.removeprefix("re:"), parts, 3, 0.3)
-                raise ValueError(f"{rule.pattern!r} matches no layer of this model; did you mean {', '.join(near or parts[:7])}?")
+                raise ValueError(
+                    f"{rule.pattern!r} matches no layer of this model; did you mean {', '.join(near or parts[:7])}?"
+                )
 
 
 def scheme_of(name: str) -> QuantizationScheme:

@@ -29,7 +29,9 @@ class Awq(Layout):
         G = args.group_size or K
         eight = {"N": Cut(1, 8), "K": Cut(0)}
         found = {"qweight": Slot((K, N // 8), (torch.int32,), eight)}
-        found["qzeros"] = Slot((K // G, N // 8), (torch.int32,), {"N": Cut(1, 8), "K": Cut(0, G)}, optional=args.zero is None)
+        found["qzeros"] = Slot(
+            (K // G, N // 8), (torch.int32,), {"N": Cut(1, 8), "K": Cut(0, G)}, optional=args.zero is None
+        )
         return found | {"scales": Slot((K // G, N), (torch.float16, *HALF_OR_FULL), {"N": Cut(1), "K": Cut(0, G)})}
 
     def _pack(self, q: QTensor) -> dict[str, Tensor]:
@@ -37,7 +39,11 @@ class Awq(Layout):
             raise ValueError("the AWQ layout has no act_order: its groups are neighbours")
         zeros = torch.full(q.scale.shape, 8, dtype=torch.uint8) if q.zero_point is None else q.zero_point
         codes = bits.to_unsigned(q.codes, 4)
-        return {"qweight": layouts.pack_awq(codes), "qzeros": layouts.pack_awq_zeros(zeros), "scales": q.scale.T.contiguous()}
+        return {
+            "qweight": layouts.pack_awq(codes),
+            "qzeros": layouts.pack_awq_zeros(zeros),
+            "scales": q.scale.T.contiguous(),
+        }
 
     def _unpack(self, t: dict[str, Tensor], args: QuantizationArgs, N: int, K: int) -> QTensor:
         codes, scale = layouts.unpack_awq(t["qweight"]), t["scales"].T.contiguous()

@@ -1,7 +1,7 @@
 """The formats of compressed-tensors, by its own names: what `quantization_config.format` says.
 
-    pack-quantized         weight_packed int32 (N, ceil(K·B/32)), codes + 2^(B-1) along K, dense (3 bits: 64 codes in 6 words)
-                           weight_scale (N, K/G) · weight_zero_point int32 (ceil(N·B/32), K/G), along N · weight_shape int64 (2)
+    pack-quantized         weight_packed int32 (N, ceil(K·B/32)), codes + 2^(B-1) along K, dense (3 bits: 32 in 3)
+                           weight_scale (N, K/G) · weight_zero_point int32 (ceil(N·B/32), K/G), along N · weight_shape
     int-quantized          weight int8 (N, K) · weight_scale · weight_zero_point int8
     float-quantized        weight E4M3 (N, K) · weight_scale, by block (ceil(N/128), ceil(K/128))
     nvfp4-pack-quantized   weight_packed uint8 (N, K/2), low nibble first · weight_scale E4M3 (N, K/16) ·
@@ -44,7 +44,11 @@ class Quantized(Layout):
 
     def slots(self, args: QuantizationArgs, N: int, K: int) -> dict[str, Slot]:
         """weight, weight_scale, weight_zero_point. Raises ValueError for a grid that is not this format's."""
-        if isinstance(args.grid, IntGrid) != (self.dtype == torch.int8) or args.grid.dtype != torch.int8 and args.grid != E4M3:
+        if (
+            isinstance(args.grid, IntGrid) != (self.dtype == torch.int8)
+            or args.grid.dtype != torch.int8
+            and args.grid != E4M3
+        ):
             raise ValueError(f"{self.name} holds {self.dtype} codes, not {args.grid}")
         args.granularity.check(K)
         scale = scale_slot(args, N, K, **SINGLE if args.granularity == per_tensor else {})
@@ -127,7 +131,9 @@ class Fp4Packed(Layout):
     def slots(self, args: QuantizationArgs, N: int, K: int) -> dict[str, Slot]:
         """Raises ValueError for other args than this format's, or when the block does not divide K."""
         if args != self.args:
-            raise ValueError(f"{self.name} holds {self.args.grid}, {self.args.granularity}; not {args.grid}, {args.granularity}")
+            raise ValueError(
+                f"{self.name} holds {self.args.grid}, {self.args.granularity}; not {args.grid}, {args.granularity}"
+            )
         args.granularity.check(K)
         G, mx = args.group_size, isinstance(args.scale, Grid)
         found = {
@@ -141,7 +147,11 @@ class Fp4Packed(Layout):
         if isinstance(q.args.scale, Grid):
             return {"weight_packed": packed, "weight_scale": q.scale}
         divisor = (1 / q.scale.scale.double()).float().reshape(1)
-        return {"weight_packed": packed, "weight_scale": q.scale.codes.view(torch.float8_e4m3fn), "weight_global_scale": divisor}
+        return {
+            "weight_packed": packed,
+            "weight_scale": q.scale.codes.view(torch.float8_e4m3fn),
+            "weight_global_scale": divisor,
+        }
 
     def _unpack(self, t: dict[str, Tensor], args: QuantizationArgs, N: int, K: int) -> QTensor:
         codes = bits.unpack_nibbles(t["weight_packed"])

@@ -29,7 +29,9 @@ class Gptq(Layout):
     def slots(self, args: QuantizationArgs, N: int, K: int) -> dict[str, Slot]:
         """Raises ValueError for what GPTQ files do not hold, and for N or K that do not fill whole words."""
         if not isinstance(args.grid, IntGrid) or args.granularity.rows != 1:
-            raise ValueError(f"{self.name} holds integers with a scale a row or a group; not {args.grid}, {args.granularity}")
+            raise ValueError(
+                f"{self.name} holds integers with a scale a row or a group; not {args.grid}, {args.granularity}"
+            )
         args.granularity.check(K)
         B, G = args.num_bits, args.group_size or K
         codes, words = whole_words(B)

@@ -33,7 +33,7 @@ class Cut:
     size: int = 1
 
     def slice(self, t: Tensor, start: int, stop: int, whole: int, name: str) -> Tensor:
-        """The part of t that belongs to start … stop of `whole`. Raises ValueError where the cut would split a word or group."""
+        """The part of t that belongs to start … stop of `whole`. Raises ValueError where it would split a word or group."""
         for edge in (start, stop):
             if edge % self.step and edge != whole:
                 raise ValueError(

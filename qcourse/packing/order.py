@@ -19,7 +19,9 @@ def order_of(g_idx: Integer[Tensor, "K"], group_size: int | None) -> Integer[Ten
     K, G = len(g_idx), group_size or len(g_idx)
     g_idx = g_idx.long()
     if (g_idx < 0).any() or (g_idx >= -(-K // G)).any():
-        raise ValueError(f"g_idx holds group {int(g_idx[(g_idx < 0) | (g_idx >= -(-K // G))][0])}: 0 … {-(-K // G) - 1} expected")
+        raise ValueError(
+            f"g_idx holds group {int(g_idx[(g_idx < 0) | (g_idx >= -(-K // G))][0])}: 0 … {-(-K // G) - 1} expected"
+        )
     counts = torch.bincount(g_idx, minlength=K // G)
     if (counts != G).any():
         group = int((counts != G).nonzero()[0])

@@ -1,9 +1,9 @@
 """Our own layouts: `row` for kernels that unpack (bytes of packed codes), `plain` for those that multiply codes.
 
-    row     qweight uint8 (N, ceil(K·B/8))   unsigned codes, packed along K, low nibble first (the bytes of compressed-tensors)
-    words   the same, every row padded to whole 32-bit words
-    plain   qweight int8 or uint8 (N, K)     the codes themselves
-    all     scale (R, C) · zero_point (R, C), a byte each, or the dtype that zero points in weight units have · order (K)
+row     qweight uint8 (N, ceil(K·B/8))   unsigned codes, packed along K, low nibble first (the bytes of compressed-tensors)
+words   the same, every row padded to whole 32-bit words
+plain   qweight int8 or uint8 (N, K)     the codes themselves
+all     scale (R, C) · zero_point (R, C), a byte each, or the dtype that zero points in weight units have · order (K)
 """
 
 import torch

@@ -9,20 +9,18 @@ import os
 import platform
 import shlex
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
-from qcourse.layers.config import get_quantization_config, regrouped
 from qcourse.models.generate import generate
-from qcourse.models.llama import LlamaConfig, LlamaForCausalLM
 from qcourse.models.loader import SHIPPED, open_checkpoint
-from qcourse.numerics.schemes import QuantizationScheme
 from qcourse.study.cost import KV_BLOCK, kv_blocks, model_bytes, projected_bytes
-from qcourse.study.families import AS_IS, DEFAULT, family, prepare
+from qcourse.study.families import AS_IS, prepare
+from qcourse.study.fit import check_before_work
 from qcourse.study.perplexity import Score, Windows, agreement, paired_difference, perplexity, token_stream, windows
 from qcourse.study.results import identity, read_previous, try_output, write
 from qcourse.study.speed import decode_speed, prefill_speed
@@ -67,56 +65,6 @@ def measure_format(
     return result, score
 
 
-def build(config: LlamaConfig, spec: QuantizationScheme) -> None:
-    """Shapes only, in milliseconds: raises ValueError naming a layer that does not fit the format."""
-    with torch.device("meta"):
-        LlamaForCausalLM(config, get_quantization_config(spec))
-
-
-def nearest_group(config: LlamaConfig, spec: QuantizationScheme) -> int | None:
-    """The group size nearest to 128 that every layer of a model takes (powers of two first), or None."""
-    q = config.num_attention_heads * config.head_dim
-    common = math.gcd(config.hidden_size, q, config.intermediate_size)
-    sizes = [g for g in range(1, common + 1) if common % g == 0]
-    for size in sorted(sizes, key=lambda g: (g & (g - 1) != 0 or g < 8, abs(math.log2(g / 128)))):
-        try:
-            build(config, regrouped(spec, size))
-        except (ValueError, TypeError):
-            continue
-        return size
-    return None
-
-
-def check_before_work(source: Path, formats: list[str], device: str, group_size: int | None = None) -> dict[str, str]:
-    """The formats that do not fit a layer of this model, each with the reason and the nearest group size that fits.
-
-    Raises ValueError for no or an unknown format, one for weights that are quantized already, a missing device, and when
-    none of the formats fits.
-    """
-    families = {name: family(name, group_size) for name in formats}
-    if not formats:
-        raise ValueError(f"no format named: {', '.join(DEFAULT)}, or any scheme of PRESETS, with +smoothquant or +awq")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda: torch sees no CUDA device here")
-    checkpoint, skipped = open_checkpoint(Path(source)), {}
-    if (AS_IS in formats) != (checkpoint.quantization is not None) or AS_IS in formats and len(formats) > 1:
-        raise ValueError(
-            f"{source}: the weights are quantized already: measure them with --formats {AS_IS}, alone"
-            if checkpoint.quantization
-            else f"{source} holds 16-bit weights: {AS_IS!r} is for sources that are quantized already; use bf16"
-        )
-    for name, wanted in families.items():
-        if wanted.scheme is not None:
-            try:
-                build(checkpoint.config, replace(wanted.scheme, input_activations=None))
-            except ValueError as e:
-                size = nearest_group(checkpoint.config, wanted.scheme)
-                skipped[name] = f"{e}" if size is None else f"{e}; the nearest that fits every layer is group_size={size}"
-    if len(skipped) == len(families):
-        raise ValueError("; ".join(f"{name}: {reason}" for name, reason in skipped.items()))
-    return skipped
-
-
 def evaluate(
     folder: Path,
     formats: list[str],
@@ -128,7 +76,9 @@ def evaluate(
     progress: bool = True,
     group_size: int | None = None,
 ) -> dict:
-    """Measure every format on every meter, bf16 first (a source that is quantized already: as it is). Raises ValueError for bad input before any work is done.
+    """Measure every format on every meter, bf16 first (a source that is quantized already: as it is).
+
+    Raises ValueError for bad input before any work is done.
 
     `budget_bytes` (weights + KV blocks) defaults to 4 times the model in bf16; weights beyond it leave 0 blocks.
     """

@@ -158,7 +158,7 @@ def gemm_cases(N: int = 11008, K: int = 4096, M: int = 1) -> dict[str, tuple[int
     cases = {"bf16": (2 * N * K, lambda i: x @ bf16[i % COPIES].T)}
     for name, preset in (("int8", "W8A16"), ("int4", "W4A16")):
         p = pack(quantize(W, PRESETS[preset].weights))
-        copies = [replace(p, data=p.data.clone(), scale=p.scale.clone()) for _ in range(COPIES)]
+        copies = [replace(p, tensors={n: t.clone() for n, t in p.tensors.items()}) for _ in range(COPIES)]
         kernel = choose(p)
         cases[name] = (p.nbytes, lambda i, kernel=kernel, copies=copies: kernel(x, copies[i % COPIES]))
     return cases

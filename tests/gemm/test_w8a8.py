@@ -3,8 +3,8 @@ import torch
 
 from qcourse.gemm.cpu import int8_dots
 from qcourse.gemm.w8a8 import fp8_matmul, torch_int8_matmul
-from qcourse.layers.linear import Linear, quantize_layers
 from qcourse.layers.config import get_quantization_config
+from qcourse.layers.linear import Linear, quantize_layers
 from qcourse.models.loader import load_model
 from qcourse.numerics.grids import E4M3
 from qcourse.numerics.quantize import dequantize, fake_quantize, quantize
@@ -109,6 +109,6 @@ class TestBadInput:
 
     @pytest.mark.parametrize("scale", [0.0, 1e-45, float("nan"), float("inf"), None, "1", True])
     def test_an_impossible_static_scale_names_the_layer(self, scale):
-        scales = {name: 1.0 for name in load_model().linears()} | {"model.layers.1.mlp.up_proj": scale}
+        scales = dict.fromkeys(load_model().linears(), 1.0) | {"model.layers.1.mlp.up_proj": scale}
         with pytest.raises(ValueError, match="model.layers.1.mlp.up_proj: .*scale"):
             load_model(quantization={"scheme": "W8A8_STATIC", "input_scales": scales})

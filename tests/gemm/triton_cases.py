@@ -248,7 +248,9 @@ def refusals(device):
     x, p, _ = Weights(4, 2, 16, 96, 48).operands(device)
     good = Weights(4, 2, 16, 64, 32).operands(device)[1]
     e5m2 = pack(quantize(torch.randn(16, 96, device=device), fp8_weight(E5M2, per_channel)))
-    odd = PackedWeight({"qweight": torch.zeros(16, 49, dtype=torch.uint8, device=device), "scale": p.scale}, (16, 98), good.args)
+    odd = PackedWeight(
+        {"qweight": torch.zeros(16, 49, dtype=torch.uint8, device=device), "scale": p.scale}, (16, 98), good.args
+    )
     codes, one = torch.zeros(3, 32, dtype=torch.int8, device=device), torch.ones(1, 1, device=device)
     int8, fp8 = triton_w8a8.int8_w8a8_matmul, triton_w8a8.fp8_w8a8_matmul
     return {

@@ -80,7 +80,9 @@ def test_ignored_layers_stay_in_16_bits():
     assert plain([]) == plain(["lm_head"]) == set()
 
 
-@pytest.mark.parametrize("typo", ["downproj", "re:.*down_prj", "model.layers.9", "model.layer.0", "model.layers.0.self_attn.q"])
+@pytest.mark.parametrize(
+    "typo", ["downproj", "re:.*down_prj", "model.layers.9", "model.layer.0", "model.layers.0.self_attn.q"]
+)
 def test_a_rule_that_matches_nothing_is_an_error(typo):
     with pytest.raises(ValueError, match="matches no layer of this model; did you mean"):
         load_model(quantization={"scheme": "W4A16", "ignore": [typo]})

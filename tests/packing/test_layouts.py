@@ -1,7 +1,6 @@
 """Each layout against its specification, spelled out with loops: the second implementation."""
 
 import inspect
-
 from dataclasses import replace
 
 import pytest

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from qcourse.models.llama import LlamaConfig, LlamaForCausalLM
 from qcourse.models.loader import SHIPPED, save_model
 from qcourse.study import evaluate as module
 from qcourse.study.cost import kv_block_bytes, kv_blocks, model_bytes
-from qcourse.study.evaluate import evaluate, markdown
+from qcourse.study.evaluate import check_before_work, evaluate, markdown
 from qcourse.study.families import DEFAULT, prepare
 from qcourse.study.perplexity import windows
 
@@ -46,7 +47,13 @@ def test_an_interrupted_run_keeps_what_it_had_measured(tmp_path, monkeypatch):
     kept = json.loads(out.read_text())
     assert list(kept["results"]) == ["bf16", "W8A16"] and {"device", "date", "versions", "command"} <= kept.keys()
     report = evaluate(SHIPPED, ["bf16", "W8A16", "W4A16_ASYM"], out=out, **SMALL)
-    assert seen == ["bf16", "W8A16", "W4A16_ASYM", "bf16", "W4A16_ASYM"]  # bf16 again, as the reference of the missing format
+    assert seen == [
+        "bf16",
+        "W8A16",
+        "W4A16_ASYM",
+        "bf16",
+        "W4A16_ASYM",
+    ]  # bf16 again, as the reference of the missing format
     assert list(report["results"]) == ["bf16", "W8A16", "W4A16_ASYM"]
     assert report["results"]["W8A16"] == kept["results"]["W8A16"]
     table = markdown(report)
@@ -65,10 +72,13 @@ def test_the_numbers_are_those_of_the_parts(tmp_path):
 def test_a_transformed_model_is_no_larger_than_a_rounded_one():
     """AWQ widens what it folds; what stays in 16 bits must be in 16 bits again (norm gains excepted)."""
     calibration = windows(SHIPPED, 6, 128, "calibration").ids
-    size = {name: model_bytes(prepare(SHIPPED, name, calibration)).total for name in ("W4A16_ASYM+awq", "W4A16_ASYM", "W8A8+smoothquant", "W8A8")}
-    assert size["W4A16_ASYM+awq"] == pytest.approx(size["W4A16_ASYM"], rel=0.01) and size["W8A8+smoothquant"] == pytest.approx(
-        size["W8A8"], rel=0.01
-    )
+    size = {
+        name: model_bytes(prepare(SHIPPED, name, calibration)).total
+        for name in ("W4A16_ASYM+awq", "W4A16_ASYM", "W8A8+smoothquant", "W8A8")
+    }
+    assert size["W4A16_ASYM+awq"] == pytest.approx(size["W4A16_ASYM"], rel=0.01) and size[
+        "W8A8+smoothquant"
+    ] == pytest.approx(size["W8A8"], rel=0.01)
 
 
 def test_kv_blocks(shipped):
@@ -90,8 +100,19 @@ class TestBadInput:
 
     def test_a_group_size_that_does_not_fit_is_named_before_any_work(self, tmp_path):
         save_model(LlamaForCausalLM(LlamaConfig(hidden_size=96, intermediate_size=192, num_hidden_layers=1)), tmp_path)
-        with pytest.raises(ValueError, match=r"q_proj: group_size=128 does not divide K=96"):
-            evaluate(tmp_path, ["bf16", "W4A16_ASYM+awq"], **SMALL)
+        with pytest.raises(ValueError, match=r"q_proj: group_size=128 does not divide K=96.*every layer is group_size=32"):
+            check_before_work(tmp_path, ["W4A16_ASYM"], "cpu")
+        skipped = check_before_work(tmp_path, ["bf16", "W4A16_ASYM+awq", "W8A8"], "cpu")
+        assert list(skipped) == ["W4A16_ASYM+awq"] and "group_size=32" in skipped["W4A16_ASYM+awq"]
+        assert check_before_work(tmp_path, ["bf16", "W4A16_ASYM+awq", "W8A8"], "cpu", group_size=32) == {}
+
+    def test_quantized_sources_are_measured_as_they_are(self):
+        files = Path(__file__).parents[1] / "checkpoints" / "files"
+        assert check_before_work(files / "gptq_act_order", ["as-is"], "cpu") == {}
+        with pytest.raises(ValueError, match="quantized already: measure them with --formats as-is"):
+            check_before_work(files / "ct_w4a16", ["bf16", "W4A16"], "cpu")
+        with pytest.raises(ValueError, match="16-bit weights: 'as-is' is for"):
+            check_before_work(SHIPPED, ["as-is"], "cpu")
 
     @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has one")
     def test_a_missing_device_is_said(self):
