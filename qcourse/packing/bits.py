@@ -38,8 +38,12 @@ def check_codes(codes: Tensor, num_bits: object, rank: int | None = None) -> Non
     """Raise TypeError for non-integer codes and ValueError for codes outside 0 … 2^B-1, naming the first one."""
     check_count("num_bits", num_bits, 1, 8)
     check_tensor("codes", codes, INTEGERS, rank)
-    bad = (codes.long() < 0) | (codes.long() >> num_bits > 0)
-    if bad.any():
+    wide = codes.long() if codes.dtype in (torch.uint16, torch.uint32, torch.uint64) else codes  # which torch cannot compare
+    if not wide.numel() or wide.is_meta:
+        return
+    low, high = wide.aminmax()  # one pass, without a temporary of their size
+    if low < 0 or high > (1 << num_bits) - 1:
+        bad = (wide.long() < 0) | (wide.long() > (1 << num_bits) - 1)
         index = tuple(torch.nonzero(bad)[0].tolist())
         raise ValueError(
             f"code {codes[index].item()} at {index} does not fit {num_bits} unsigned bits (0…{(1 << num_bits) - 1}); "
@@ -57,6 +61,10 @@ def pack_bytes(codes: Integer[Tensor, "*lead K"], num_bits: int) -> UInt8[Tensor
     """
     check_codes(codes, num_bits)
     K = codes.shape[-1]
+    if 8 % num_bits == 0:  # no code straddles two bytes: shift and or, a byte at a time
+        per = 8 // num_bits
+        first, *rest = torch.nn.functional.pad(codes.to(torch.uint8), (0, -K % per)).unflatten(-1, (-1, per)).unbind(-1)
+        return sum((c << (num_bits * i) for i, c in enumerate(rest, 1)), first).contiguous()
     eights = torch.nn.functional.pad(codes.long(), (0, -K % 8)).unflatten(-1, (-1, 8))
     word = (eights << torch.arange(0, 8 * num_bits, num_bits, device=codes.device)).sum(-1)  # 8B bits of an int64
     dense = word.unsqueeze(-1).contiguous().view(torch.uint8)[..., :num_bits].flatten(-2)
@@ -75,6 +83,10 @@ def unpack_bytes(packed: UInt8[Tensor, "*lead bytes"], num_bits: int, K: int) ->
         raise ValueError(
             f"{packed.shape[-1]} bytes cannot hold K={K} codes of {num_bits} bits: {-(-K * num_bits // 8)} expected"
         )
+    if 8 % num_bits == 0:
+        mask = (1 << num_bits) - 1
+        parts = [(packed >> shift) & mask for shift in range(0, 8, num_bits)]
+        return torch.stack(parts, dim=-1).flatten(-2)[..., :K].contiguous()
     whole = torch.nn.functional.pad(packed, (0, -packed.shape[-1] % num_bits)).unflatten(-1, (-1, num_bits))
     word = torch.nn.functional.pad(whole, (0, 8 - num_bits)).contiguous().view(torch.int64)  # (*lead, K/8, 1)
     codes = (word >> torch.arange(0, 8 * num_bits, num_bits, device=packed.device)) & ((1 << num_bits) - 1)
