@@ -159,6 +159,6 @@ def gemm_cases(N: int = 11008, K: int = 4096, M: int = 1) -> dict[str, tuple[int
     for name, preset in (("int8", "W8A16"), ("int4", "W4A16")):
         p = pack(quantize(W, PRESETS[preset].weights))
         copies = [replace(p, tensors={n: t.clone() for n, t in p.tensors.items()}) for _ in range(COPIES)]
-        kernel = choose(p)
-        cases[name] = (p.nbytes, lambda i, kernel=kernel, copies=copies: kernel(x, copies[i % COPIES]))
+        products = [choose(copy) for copy in copies]
+        cases[name] = (p.nbytes, lambda i, products=products: products[i % COPIES](x))
     return cases
