@@ -92,7 +92,7 @@ def test_a_typo_in_data_makes_no_folder(tmp_path, capsys):
 
 
 def test_interrupted_by_ctrl_c(monkeypatch, capsys, tmp_path):
-    def interrupted(*args):
+    def interrupted(*args, **options):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("qcourse.study.evaluate.evaluate", interrupted)

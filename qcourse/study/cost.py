@@ -42,8 +42,8 @@ def model_bytes(model: nn.Module) -> ModelBytes:
 
 
 def file_bytes(folder: Path) -> int:
-    """Bytes of the safetensors files of a model folder on disk. Raises FileNotFoundError when there are none."""
-    files = list(Path(folder).glob("model*.safetensors"))
+    """Bytes of a .gguf file, or of a model folder's safetensors files. Raises FileNotFoundError when there are none."""
+    files = [Path(folder)] if Path(folder).is_file() else list(Path(folder).glob("model*.safetensors"))
     if not files:
         raise FileNotFoundError(f"{folder}: no model*.safetensors file to count the bytes of")
     return sum(f.stat().st_size for f in files)

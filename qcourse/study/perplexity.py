@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 
 from qcourse.models import corpus
-from qcourse.models.loader import load_tokenizer, read_config
+from qcourse.models.loader import load_tokenizer, open_checkpoint
 from qcourse.shapes import Float, Integer, Tensor
 
 
@@ -99,7 +99,7 @@ def token_stream(folder: Path, split: str) -> tuple:
 
     Raises ValueError when the bytes of the ids are not the bytes of the text, checked on all of it.
     """
-    files = [Path(folder) / name for name in ("tokenizer.json", "config.json")]
+    files = [Path(folder), *(Path(folder) / name for name in ("tokenizer.json", "config.json"))]  # a .gguf file is one
     stamp = tuple((f.stat().st_mtime_ns, f.stat().st_size) for f in files if f.is_file())
     return encoded(Path(folder), split, stamp)
 
@@ -110,7 +110,7 @@ def windows(folder: Path, n: int = 64, seq_len: int = 256, split: str = "held_ou
     Raises ValueError when the text is too short for them not to overlap, when the model's context is shorter than
     `seq_len`, and when its vocabulary is smaller than the tokenizer's ids.
     """
-    config = read_config(Path(folder))
+    config = open_checkpoint(Path(folder)).config
     if seq_len > config.max_position_embeddings:
         raise ValueError(f"windows of {seq_len} tokens: the model has {config.max_position_embeddings} positions")
     tokenizer, stream = token_stream(Path(folder), split)

@@ -10,7 +10,7 @@ from pathlib import Path
 from qcourse.models import corpus
 
 PROTOCOL = 2  # of study.perplexity and study.evaluate; 1 scored a second `<|file|>` in the first window
-MODEL_FILES = ("config.json", "tokenizer.json", "*.safetensors", "*.safetensors.index.json")
+MODEL_FILES = ("*config.json", "tokenizer.json", "*.safetensors", "*.safetensors.index.json")
 
 
 def sha256(*paths: Path) -> str:
@@ -24,7 +24,8 @@ def sha256(*paths: Path) -> str:
 
 def identity(folder: Path) -> dict:
     """What a result depends on beside its options: the model's files, this Python's text, the protocol's version."""
-    files = sorted({p for pattern in MODEL_FILES for p in Path(folder).glob(pattern)})
+    folder = Path(folder)
+    files = [folder] if folder.is_file() else sorted({p for pattern in MODEL_FILES for p in folder.glob(pattern)})
     text = {split: corpus.digest(corpus.read(split)) for split in ("held_out", "calibration")}
     return {"model_sha256": sha256(*files), "text": text, "protocol": PROTOCOL}
 

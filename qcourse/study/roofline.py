@@ -32,7 +32,7 @@ class Timing:
     @classmethod
     def of(cls, seconds: list[float]) -> "Timing":
         """From single calls, at least two."""
-        low, median, high = statistics.quantiles(seconds, n=4)
+        low, median, high = statistics.quantiles(seconds, n=4, method="inclusive")
         return cls(median, low, high, min(seconds))
 
     def __str__(self) -> str:

@@ -59,7 +59,7 @@ def tokens_per_second(llm, prompt: int, new: int, count: str, repeats: int = 5) 
         begin = time.perf_counter()
         llm.generate([{"prompt_token_ids": ids}], SamplingParams(max_tokens=new, ignore_eos=True), use_tqdm=False)
         rates.append((prompt if count == "prefill" else new) / (time.perf_counter() - begin))
-    low, median, high = statistics.quantiles(rates[1:], n=4)  # the first is the warm-up
+    low, median, high = statistics.quantiles(rates[1:], n=4, method="inclusive")  # the first is the warm-up
     return {"median": median, "low": low, "high": high}
 
 

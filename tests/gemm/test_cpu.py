@@ -15,8 +15,9 @@ from qcourse.gemm.mismatch import KernelMismatch
 from qcourse.gemm.reference import reference
 from qcourse.gemm.warm_up import warm_up
 from qcourse.numerics.granularity import per_channel, per_group
+from qcourse.numerics.grids import IntGrid
 from qcourse.numerics.quantize import dequantize, quantize
-from qcourse.numerics.schemes import PRESETS, int_weight
+from qcourse.numerics.schemes import PRESETS, QuantizationArgs, int_weight
 from qcourse.packing.packed import pack
 
 ARGS = {
@@ -238,3 +239,19 @@ def test_bf16_outputs_are_rounded_as_torch_rounds():
     ours = [bf16_bits(v) for v in values.numpy()]
     assert torch.tensor(ours, dtype=torch.uint16).equal(values.bfloat16().view(torch.uint16))
     assert torch.tensor(bf16_bits(torch.tensor(torch.nan).numpy()), dtype=torch.uint16).view(torch.bfloat16).isnan()
+
+
+@pytest.mark.parametrize("kernel", [cpu.int_dot, cpu.blocked])
+@pytest.mark.parametrize("M", [1, 5])
+def test_zero_points_in_weight_units(kernel, M):
+    """w = s·q - m (GGUF's Q4_1): the codes as above with z = 0, and m leaves through one product with the groups' sums.
+
+    fp32 x in groups of 32 is summed in fp32 throughout: at most K + 4 roundings of Σ|x|·(s·q + |m|).
+    """
+    grid = IntGrid(4, signed=False)
+    args = QuantizationArgs(grid, per_group(32), "minmax", torch.float16, torch.float16, "weights")
+    q, x = quantize(torch.randn(24, 256), args), torch.randn(M, 256)
+    exact = x.double() @ dequantize(q).double().T
+    high = q.scale.double().repeat_interleave(32, 1) * q.codes + q.zero_point.double().abs().repeat_interleave(32, 1)
+    assert ((kernel(x, pack(q)).double() - exact).abs() <= (256 + 4) * 2.0**-24 * (x.double().abs() @ high.T)).all()
+    assert choose(pack(q)).rows[0].name == "int_dot"

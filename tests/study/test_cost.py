@@ -39,7 +39,7 @@ def test_decode_floor():
 def test_measure_reports_median_and_quartiles():
     t = roofline.Timing.of([4e-3, 1e-3, 3e-3, 2e-3, 9e-3])
     assert (t.best, t.median) == (1e-3, 3e-3) and t.best <= t.low < t.median < t.high
-    assert str(t) == "3.00 ms (1.50–6.50)"
+    assert str(t) == "3.00 ms (2.00–4.00)"
 
 
 def test_rivals_are_timed_in_turns():
