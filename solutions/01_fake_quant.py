@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 import qcourse
-from qcourse.layers.linear import Linear
 from qcourse.study import plots
 from qcourse import check, hint, solution, when_done
 
@@ -263,8 +262,8 @@ check("01.6", mse_scale)
 
 # %%
 model = qcourse.load_model()
-layer = model.model.layers[1]
-matrices = {name.split(".")[1]: m.weight.float() for name, m in layer.named_modules() if isinstance(m, Linear)}
+layer = {name: m for name, m in model.linears().items() if name.startswith("model.layers.1.")}
+matrices = {name.split(".")[-1]: m.weight.float() for name, m in layer.items()}
 fractions = [1.0 - 0.025 * i for i in range(25)]
 
 
@@ -306,7 +305,7 @@ def continue_python(some_model, prompt="import os\n\ndef "):
 
 def proof():
     mine, stored, before = qcourse.load_model(), 0, 0
-    for m in (m for m in mine.modules() if isinstance(m, Linear)):
+    for m in mine.linears().values():
         stored, before = stored + memory_bytes(*m.weight.shape), before + m.weight.nbytes
         codes, scale = map(torch.as_tensor, quantize_per_channel(m.weight.data))
         m.weight.data.copy_(torch.as_tensor(dequantize(codes, scale)))

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 import qcourse
-from qcourse.layers.linear import Linear
 from qcourse.models.loader import SHIPPED
 from qcourse.study import plots
 from qcourse import check, hint, solution, when_done
@@ -287,7 +286,7 @@ when_done(bargain)
 # %%
 def proof():
     mine, text = qcourse.load_model(), windows(SHIPPED, n=16, seq_len=256)
-    for m in (m for m in mine.modules() if isinstance(m, Linear)):
+    for m in mine.linears().values():
         m.weight.data.copy_(stored(m.weight.data.float(), 32))
     before, after = perplexity(model, text), perplexity(mine, text)
     print(f"bf16: {before.bits_per_byte:.3f} bits/byte; your int4 adds {paired_difference(before, after)}")

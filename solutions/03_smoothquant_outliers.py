@@ -250,7 +250,7 @@ check("03.6", int8_matmul)
 # %%
 import qcourse
 from qcourse.methods.calibration import calibrate
-from qcourse.methods.folding import folds, widen
+from qcourse.methods.folding import widen
 from qcourse.models.loader import SHIPPED
 from qcourse.study import plots
 from qcourse.study.perplexity import windows
@@ -264,7 +264,7 @@ samples = {name: stats.sample for name, stats in calibrate(model, text.ids).item
 def smooth_model(model, alpha):
     """Fold your factors into every norm of the model, in place."""
     widen(model)
-    for fold in (f for f in folds(model) if not f.name.endswith("down_proj")):
+    for fold in (f for f in model.folds() if not f.name.endswith("down_proj")):
         weights = [reader.weight.data for reader in fold.readers]
         s = smooth_scales(channel_absmax(samples[fold.name].split(100)), weights, alpha)
         fold.writer.weight.data, moved = fold_into_rmsnorm(fold.writer.weight.data, weights, s)

@@ -257,6 +257,8 @@ check("04.6", choose_format)
 # no time, and unpacking takes some. Notebook 08 times a matrix of a real model's size.
 
 # %%
+import logging
+import sys
 import time
 
 import qcourse
@@ -266,6 +268,7 @@ from qcourse.study import cost, plots
 from qcourse.study.perplexity import windows
 
 text = windows(SHIPPED, n=48, seq_len=256)
+logging.getLogger("qcourse").addHandler(logging.StreamHandler(sys.stdout))  # what the engine has to say
 settings = {  # name: what the engine is told, and (num_bits, group_size) for your weight_bytes
     "bf16": (None, (16, None)),
     "W8A16": ("W8A16", (8, None)),
@@ -317,7 +320,7 @@ def measure(name):
     assert size == cost.model_bytes(model).total, "your bytes are the bytes in memory"
     blocks = kv_blocks(32_000_000, size, vars(model.config), 16)
     memory = f"{size / 1e6:.2f} MB, {times:.2f} times smaller, {blocks} KV blocks in 32 MB"
-    print(f"{name:10s} {memory}, {added:+.4f} ± {stderr:.4f} bits/byte, {speed:.0f} tokens/s")
+    print(f"{name:13s} {memory}, {added:+.4f} ± {stderr:.4f} bits/byte, {speed:.0f} tokens/s")
     row = {"name": name, "bytes": size, "added": added, "stderr": stderr}
     table.append(row | {"tokens_per_second": speed})
 
@@ -363,5 +366,5 @@ def decide():
 when_done(decide)
 
 # %% [markdown]
-# **Think about it.** Compute the *unpaired* error bar of int8 on these windows. How many windows would it take until it is
+# **Think about it.** Compute the *unpaired* error bar of W8A16 on these windows. How many windows would it take until it is
 # as short as the paired one? (An error bar shrinks with the square root of the number of windows.)

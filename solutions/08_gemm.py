@@ -280,12 +280,12 @@ from qcourse.packing.packed import pack
 from qcourse.study import plots, roofline
 
 W = qcourse.load_model().model.layers[0].mlp.down_proj.weight.float()
-packed = pack(quantize(W, qcourse.PRESETS["W4A16"].weights), "compressed-tensors")
+packed = pack(quantize(W, qcourse.PRESETS["W4A16"].weights), "pack-quantized")
 
 
 def on_a_real_layer():
     x = torch.randn(W.shape[1])
-    y, right = gemv_int4(x, packed.data, packed.scale.float(), 128), qcourse.reference(x, packed)
+    y, right = gemv_int4(x, packed.data, packed.tensors["weight_scale"].float(), 128), qcourse.reference(x, packed)
     print(f"y differs from the reference by {(y - right).norm() / right.norm():.0e} of its size")
 
 

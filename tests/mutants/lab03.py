@@ -165,6 +165,12 @@ def smooth_scales(act_absmax, weights, alpha):
     s = (act_absmax ** alpha / w ** (1 - alpha)).clamp(1e-2, 1e2)
     return torch.where((act_absmax == 0) | (w == 0), torch.ones_like(s), s)
 """),
+    Mutant("03.3", "the factors kept within bounds", code="""
+def smooth_scales(act_absmax, weights, alpha):
+    w = torch.cat(weights).abs().amax(0)
+    s = (act_absmax ** alpha / w ** (1 - alpha)).clamp(min=1e-5)
+    return torch.where((act_absmax == 0) | (w == 0), torch.ones_like(s), s)
+"""),
     Mutant("03.3", "a silent channel divides by zero, or is divided by it", code="""
 def smooth_scales(act_absmax, weights, alpha):
     w = torch.cat(weights).abs().amax(0)

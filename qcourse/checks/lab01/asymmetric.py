@@ -13,7 +13,7 @@ from qcourse.numerics.scaling import minmax
 
 def expected(x, num_bits=8):
     """The package's min/max scale and zero point; the rounding in float64."""
-    scale, zero = (t.view(-1, 1) for t in minmax(per_token.blocks(x.float()), IntGrid(num_bits, symmetric=False)))
+    scale, zero = (t.view(-1, 1) for t in minmax(per_token.blocks(x.float()), IntGrid(num_bits, signed=False)))
     codes = (torch.round(x.double() / scale.double()) + zero.double()).clamp(0, 2**num_bits - 1)
     return codes.to(torch.uint8), scale, zero.to(torch.uint8)
 

@@ -101,7 +101,7 @@ MEMORY_BYTES = Task(
             "the groups of one row only",
             variant(count=lambda N, K, G: N if G is None else K // G),
             "K / G is the number of groups in one row. How many rows does the matrix have, and do two rows share a scale?",
-            "Granularity: N · K / G scales, as granularity.num_scales says.",
+            "Granularity: N · K / G scales, as `granularity.scales` says.",
             also=(variant(count=lambda N, K, G: 1 if G is None else K // G),),
         ),
         Mistake(

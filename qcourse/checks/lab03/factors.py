@@ -13,8 +13,8 @@ def layer(g, K: int, readers: list[int], alpha: float) -> tuple:
 
 
 def extremes(g) -> list[tuple]:
-    """Loudnesses between 2e-5 and 2e5 on both sides, so that s lies between 2e-5 and 2e5, too."""
-    x, w = torch.tensor([2e-5, 3e-4, 2.0, 4e4, 1e5]), torch.tensor([2e4, 3e3, 0.3, 1e-4, 1e-5])
+    """Loudnesses far apart, so that s goes from below 1e-5 (a bound of the method's own program) to above 1e5."""
+    x, w = torch.tensor([2e-7, 3e-4, 2.0, 4e4, 1e7]), torch.tensor([2e4, 3e3, 0.3, 1e-4, 1e-5])
     cases = []
     for alpha in (0.5, 0.4, 0.7):
         sizes = (1 + torch.rand(2, 5, generator=g)) * torch.stack((x, w))
@@ -140,7 +140,10 @@ SMOOTH_SCALES = Task(
             "Your factors stop at a bound that the formula does not have. What is left in x when a channel is a million "
             "times too loud, and its factor may be a thousand at most?",
             "SmoothQuant, eq. 4: s is positive and finite, and nothing else is asked of it.",
-            also=(clamped(1e-3, 1e3), clamped(1e-4, 1e4), clamped(1e-1, 1e1), clamped(1e-2, float("inf"))),
+            also=(
+                *(clamped(bound, 1 / bound) for bound in (1e-1, 1e-3, 1e-4, 1e-5)),
+                *(clamped(bound, float("inf")) for bound in (1e-2, 1e-5)),
+            ),
         ),
     ),
     hint="Two loudnesses meet in the formula, both with K entries. The one of the weights is a maximum over everything that "

@@ -11,7 +11,7 @@ from qcourse.numerics.quantize import fake_quantize
 from qcourse.numerics.schemes import QuantizationArgs
 from qcourse.shapes import Tensor
 
-INT8_TOKEN = QuantizationArgs(IntGrid(8, restricted=True), per_token, scale_dtype=torch.float32)
+INT8_TOKEN = QuantizationArgs(IntGrid(8, restricted=True), per_token, scale=torch.float32)
 
 
 def same_up_to_ties(args, got: Tensor, other: Tensor) -> str | None:
