@@ -280,7 +280,7 @@ from qcourse.packing.packed import pack
 from qcourse.study import plots, roofline
 
 W = qcourse.load_model().model.layers[0].mlp.down_proj.weight.float()
-packed = pack(quantize(W, qcourse.PRESETS["W4A16"].weights), "compressed-tensors")
+packed = pack(quantize(W, qcourse.PRESETS["W4A16"].weights), "pack-quantized")
 
 
 def on_a_real_layer():
