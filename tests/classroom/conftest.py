@@ -13,7 +13,8 @@ import pytest
 from tools.labs import BEGIN, END, notebook, strip
 
 ROOT = Path(__file__).parents[2]
-SOURCE = (ROOT / "solutions" / "01_fake_quant.py").read_text()
+WHOLE = (ROOT / "solutions" / "01_fake_quant.py").read_text()
+SOURCE = re.match(r'(?s).*\ncheck\("[\d.]+", \w+\)\n', WHOLE)[0]  # up to its last check: what closes a lab loads a model
 SCRIPT = """
 import argparse, sys
 from qcourse.classroom.command import add_grade
@@ -25,7 +26,7 @@ args.run(args)
 
 
 def solved():
-    """Lab 01 with every task right."""
+    """Lab 01 with every task right, without the figures that close it."""
     return notebook(SOURCE.replace(BEGIN, "").replace(END, ""))
 
 

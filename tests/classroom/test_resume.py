@@ -47,9 +47,7 @@ def test_a_killed_grading_goes_on_where_it_was(tmp_path):
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
     for name in STUDENTS:
-        pause = (
-            0 if name < "student3" else 5
-        )  # the grader is killed while it waits for the fourth, however busy the machine is
+        pause = 0 if name < "student3" else 5  # the grader is killed while it waits for the fourth, however busy it is here
         (folder / f"{name}.ipynb").write_bytes(text(add(solved(), f"import time\ntime.sleep({pause})")))
     grader = subprocess.Popen(command(folder, "--out", out, "--workers", 1, "--quiet"), cwd=ROOT)
     wait(lambda: len(list((out / ".results").glob("[0-9a-f]*.json"))) >= 3)
