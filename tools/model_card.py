@@ -79,7 +79,8 @@ def main(n: int = 512, seq_len: int = 256, device: str = "2 shared CPU cores") -
     text = CARD.read_text().format(
         params=sum(p.numel() for p in load_model().parameters()) / 1e6,
         layers=c.num_hidden_layers, hidden=c.hidden_size, inter=c.intermediate_size, heads=c.num_attention_heads,
-        kv=c.num_key_value_heads, head_dim=c.head_dim, vocab=c.vocab_size, mb=file_bytes(SHIPPED) / 1e6,
+        kv=c.num_key_value_heads, head_dim=c.head_dim, vocab=c.vocab_size, positions=c.max_position_embeddings,
+        train_len=recipe["seq_len"], mb=file_bytes(SHIPPED) / 1e6,
         python=platform.python_version(), torch=torch.__version__, machine=platform.machine(), when=date.today(),
         train_files=facts["train"][0], train_mb=facts["train"][1], held_files=facts["held_out"][0],
         held_mb=facts["held_out"][1], cal_files=facts["calibration"][0],
