@@ -105,27 +105,11 @@ def run_eval(args) -> None:
 
 def run_other_engine(args) -> None:
     """`--engine vllm` and `--harness`: the model as it is, through somebody else's code. Prints (and writes) JSON."""
-    import json
+    from qcourse.study.elsewhere import measure_elsewhere
 
-    from qcourse.study.evaluate import provenance
-    from qcourse.study.perplexity import windows
-    from qcourse.study.results import identity, try_output, write
-
-    if args.json is not None:
-        try_output(args.json)
-    text = windows(args.model, args.windows, args.seq_len)
-    if args.harness:
-        from qcourse.models.loader import load_model
-        from qcourse.study.harness import run_harness
-
-        result = run_harness(load_model(args.model), args.model, text)
-    else:
-        from qcourse.study.vllm_engine import measure
-
-        result = measure(args.model, text, (args.budget_mb or 1000) * 1e6)
-    if args.json is not None:
-        write(args.json, provenance(args.device) | {"settings": identity(args.model), "results": result})
-    print(json.dumps({k: v for k, v in result.items() if k not in ("nats", "sample_ids")}, indent=1, allow_nan=False))
+    engine = "harness" if args.harness else args.engine
+    budget = (args.budget_mb or 1000) * 1e6
+    print(measure_elsewhere(engine, args.model, args.windows, args.seq_len, args.device, budget, args.json))
 
 
 def add_labs(commands) -> None:

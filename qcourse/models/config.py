@@ -39,38 +39,23 @@ def read_config(folder: Path | str) -> LlamaConfig:
 
 
 def llama_config(raw: dict, path: Path | str) -> LlamaConfig:
-    """The parsed config.json → what the model is built from."""
-
-    def refuse(key: str, why: str):
-        raise CheckpointError(f"{path}: {key} = {raw.get(key)!r}: {why}")
-
-    kind = raw.get("model_type")
-    if kind not in DEFAULTS:
-        refuse("model_type", f"this model is a Llama; it computes {', '.join(DEFAULTS)} and nothing else")
-    if any(not str(a).endswith("ForCausalLM") for a in raw.get("architectures") or []):
-        refuse("architectures", "only …ForCausalLM is computed here")
-    bad = sorted(raw.keys() - HONOURED - HARMLESS - NEUTRAL.keys())
-    if bad:
-        refuse(bad[0], "a key that this reader does not know; it may change what the model computes")
-    for key, legal in NEUTRAL.items():
-        if key in raw and raw[key] not in legal:
-            refuse(key, f"only {' or '.join(map(repr, legal))} is computed here")
+    """The parsed config.json → what the model is built from. Raises CheckpointError naming the key and what is legal."""
+    refuse_foreign(raw, path)
+    kind = raw["model_type"]
     c = DEFAULTS[kind] | {k: v for k, v in raw.items() if v is not None}
-    window = c.get("sliding_window") if kind == "mistral" and raw.get("sliding_window", 1) is not None else None
-    if window is not None and window < number(c, "max_position_embeddings", path):
-        refuse(
-            "sliding_window", f"a window below max_position_embeddings={c['max_position_embeddings']} is not computed here"
-        )
-    if any(t != "full_attention" for t in c.get("layer_types", [])):
-        refuse("layer_types", "only full_attention is computed here")
     sizes = {key: number(c, key, path) for key in (*SIZES, "max_position_embeddings")}
-    heads, hidden = sizes["num_attention_heads"], sizes["hidden_size"]
+    heads, hidden, context = sizes["num_attention_heads"], sizes["hidden_size"], sizes["max_position_embeddings"]
+    window = c.get("sliding_window") if kind == "mistral" and raw.get("sliding_window", 1) is not None else None
+    if window is not None and number(c, "sliding_window", path) < context:
+        refuse(raw, path, "sliding_window", f"a window below max_position_embeddings={context} is not computed here")
     kv_heads = number(c, "num_key_value_heads", path, heads)
     if hidden % heads and "head_dim" not in c or heads % kv_heads:
-        refuse("num_attention_heads", f"hidden_size={hidden}, num_key_value_heads={kv_heads}: these do not divide")
+        refuse(
+            raw, path, "num_attention_heads", f"hidden_size={hidden}, num_key_value_heads={kv_heads}: these do not divide"
+        )
     head_dim = number(c, "head_dim", path, hidden // heads)
     if head_dim % 2:
-        refuse("head_dim", "rotary embeddings turn pairs: an even number expected")
+        refuse(raw, path, "head_dim", "rotary embeddings turn pairs: an even number expected")
     bias = kind == "qwen2" or flag(c, "attention_bias", path)
     theta, scaling = rope(c, path)
     return LlamaConfig(
@@ -79,6 +64,27 @@ def llama_config(raw: dict, path: Path | str) -> LlamaConfig:
         tie_word_embeddings=flag(c, "tie_word_embeddings", path), output_bias=bias and kind != "qwen2",
         mlp_bias=flag(c, "mlp_bias", path),
     )  # fmt: skip
+
+
+def refuse(raw: dict, path: Path | str, key: str, why: str):
+    """Raise CheckpointError about `key`."""
+    raise CheckpointError(f"{path}: {key} = {raw.get(key)!r}: {why}")
+
+
+def refuse_foreign(raw: dict, path: Path | str) -> None:
+    """Raise CheckpointError for another architecture, an unknown key, or a key whose value would change the function."""
+    if raw.get("model_type") not in DEFAULTS:
+        refuse(raw, path, "model_type", f"this model is a Llama; it computes {', '.join(DEFAULTS)} and nothing else")
+    if any(not str(a).endswith("ForCausalLM") for a in raw.get("architectures") or []):
+        refuse(raw, path, "architectures", "only …ForCausalLM is computed here")
+    bad = sorted(raw.keys() - HONOURED - HARMLESS - NEUTRAL.keys())
+    if bad:
+        refuse(raw, path, bad[0], "a key that this reader does not know; it may change what the model computes")
+    for key, legal in NEUTRAL.items():
+        if key in raw and raw[key] not in legal:
+            refuse(raw, path, key, f"only {' or '.join(map(repr, legal))} is computed here")
+    if any(t != "full_attention" for t in raw.get("layer_types") or []):
+        refuse(raw, path, "layer_types", "only full_attention is computed here")
 
 
 def number(c: dict, key: str, path, default: int | None = None) -> int:

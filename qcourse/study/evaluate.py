@@ -78,9 +78,8 @@ def evaluate(
 ) -> dict:
     """Measure every format on every meter, bf16 first (a source that is quantized already: as it is).
 
-    Raises ValueError for bad input before any work is done.
-
-    `budget_bytes` (weights + KV blocks) defaults to 4 times the model in bf16; weights beyond it leave 0 blocks.
+    Raises ValueError for bad input before any work is done. `budget_bytes` (weights + KV blocks) defaults to 4 times the
+    model in bf16; weights beyond it leave 0 blocks.
     """
     skipped = check_before_work(folder, formats, device, group_size)
     config = open_checkpoint(Path(folder)).config
@@ -88,22 +87,15 @@ def evaluate(
         raise ValueError(f"a budget of {budget_bytes} bytes: a number above 0 expected")
     if out is not None:
         try_output(out)
-    budget_bytes = budget_bytes or 4 * projected_bytes(config, 16)
     settings = {
-        "model": "shipped" if Path(folder) == SHIPPED else str(folder),
-        "device": device,
-        "n": n,
-        "seq_len": seq_len,
-        "budget_bytes": budget_bytes,
-        "kv_block_tokens": KV_BLOCK,
-        "group_size": group_size,
-        **identity(folder),
-    }
+        "model": "shipped" if Path(folder) == SHIPPED else str(folder), "device": device, "n": n, "seq_len": seq_len,
+        "budget_bytes": budget_bytes or 4 * projected_bytes(config, 16), "kv_block_tokens": KV_BLOCK,
+        "group_size": group_size, **identity(folder),
+    }  # fmt: skip
     results = read_previous(out, settings, FIELDS)
     context = min(256, config.max_position_embeddings)
     text, calibration = windows(folder, n, seq_len), windows(folder, CALIBRATION_WINDOWS, context, "calibration")
-    formats = [f for f in formats if f not in skipped]
-    reference = None
+    formats, reference = [f for f in formats if f not in skipped], None
     base = AS_IS if AS_IS in formats else "bf16"
     for name in tqdm(dict.fromkeys([base, *formats]), disable=not progress, unit="format"):
         if name in results and (name != base or set(formats) <= set(results)):
