@@ -70,7 +70,7 @@ class Race:
                     return
 
     def fast(self) -> bool:
-        """Whether the best attempt so far stayed below the bar; after the last one, the bar may be that of a busy machine."""
+        """Whether the best attempt so far stayed below the bar; after the last one, also below a busy machine's."""
         return self.best < self.bar * self.loop or not self.left and self.best < 4 * self.decode
 
     def expected(self, x, words, scale, group_size) -> Tensor:
