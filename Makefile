@@ -97,7 +97,7 @@ mutants: $(VENV)/.installed-test ## the table of wrong answers: each recognised,
 fuzz: $(VENV)/.installed-test ## 100,000 spoilt safetensors, GGUF and index files: refused by name, or read whole
 	$(BIN)/python -m tools.fuzz $(FUZZ_ARGS)
 
-soak: $(VENV)/.installed-test ## every right answer on 600 seeds, every mutant on 100 (half an hour; SOAK="01 --seeds 60" for less)
+soak: $(VENV)/.installed-test ## every right answer on 600 seeds, every mutant on 100 (an hour or two; SOAK="01 --seeds 60" for less)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tools.soak $(SOAK)
 
 lint: $(VENV)/.installed-test ## ruff and the import contracts

@@ -40,6 +40,5 @@ ANSWERS = [
 def test_an_answer_that_computes_nothing_earns_nothing(task_id):
     task = replace(TASKS[task_id], mistakes=())  # no mistake is to be named here, which takes most of the time
     for answer in ANSWERS:
-        for seed in (0, 1):
-            result = judge(task, answer, seed)
-            assert result.score == 0, result
+        result = judge(task, answer, 0)
+        assert result.score == 0, result
