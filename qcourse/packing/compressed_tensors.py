@@ -22,7 +22,7 @@ from qcourse.numerics.grids import E2M1, E4M3, Grid, IntGrid
 from qcourse.numerics.qtensor import QTensor
 from qcourse.numerics.schemes import QuantizationArgs
 from qcourse.packing import bits
-from qcourse.packing.layout import Cut, Layout, Slot, scale_slot, with_scales_of
+from qcourse.packing.layout import Cut, Layout, Slot, scale_slot, uncut, with_scales_of
 from qcourse.packing.order import g_idx_of, order_of, sorted_codes, unsorted_codes
 from qcourse.shapes import Tensor
 
@@ -84,13 +84,17 @@ class PackQuantized(Layout):
             "weight_packed": Slot((N, -(-K * B // 32)), (torch.int32,), {"N": Cut(0), "K": along_k}),
             "weight_scale": scale,
             "weight_shape": Slot((2,), (torch.int64, torch.int32), optional=True),
-            "weight_g_idx": Slot((K,), (torch.int32, torch.int64), {"K": Cut(0, K)}, optional=True),
+            "weight_g_idx": Slot((K,), (torch.int32, torch.int64), {"K": uncut(K)}, optional=True),
         }
         if args.zero is not None:
             R, C = scale.shape
             cuts = {"N": Cut(0, *whole_words(B))} | ({"K": scale.cuts["K"]} if "K" in scale.cuts else {})
             found["weight_zero_point"] = Slot((-(-R * B // 32), C), (torch.int32,), cuts)
         return found
+
+    def restated(self, args: QuantizationArgs, N: int, K: int) -> dict[str, Tensor]:
+        """weight_shape, and weight_g_idx where there is no act_order."""
+        return {"weight_shape": torch.tensor([N, K]), "weight_g_idx": g_idx_of(None, args.group_size, K)}
 
     def _pack(self, q: QTensor) -> dict[str, Tensor]:
         B, codes = q.args.num_bits, unsorted_codes(bits.to_unsigned(q.codes, q.args.num_bits), q.order)

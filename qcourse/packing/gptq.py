@@ -15,7 +15,7 @@ from qcourse.numerics.qtensor import QTensor
 from qcourse.numerics.schemes import QuantizationArgs
 from qcourse.packing import bits, layouts
 from qcourse.packing.compressed_tensors import whole_words
-from qcourse.packing.layout import HALF_OR_FULL, Cut, Layout, Slot, with_scales_of
+from qcourse.packing.layout import HALF_OR_FULL, Cut, Layout, Slot, uncut, with_scales_of
 from qcourse.packing.order import g_idx_of, order_of, sorted_codes, unsorted_codes
 from qcourse.shapes import Tensor
 
@@ -37,13 +37,17 @@ class Gptq(Layout):
         codes, words = whole_words(B)
         for axis, size in (("K", K), ("N", N)):
             layouts.whole_words(axis, size, B)
-        by_group = {"N": Cut(1), "K": Cut(0, G)}
+        groups = {"K": Cut(0, G)} if args.group_size else {}  # one scale a row belongs to every part of it
         return {
             "qweight": Slot((K * B // 32, N), (torch.int32,), {"N": Cut(1), "K": Cut(0, codes, words)}),
-            "qzeros": Slot((K // G, N * B // 32), (torch.int32,), {"N": Cut(1, codes, words), "K": Cut(0, G)}),
-            "scales": Slot((K // G, N), (torch.float16, *HALF_OR_FULL), by_group),
-            "g_idx": Slot((K,), (torch.int32, torch.int64), {"K": Cut(0, K)}, optional=True),
+            "qzeros": Slot((K // G, N * B // 32), (torch.int32,), {"N": Cut(1, codes, words)} | groups),
+            "scales": Slot((K // G, N), (torch.float16, *HALF_OR_FULL), {"N": Cut(1)} | groups),
+            "g_idx": Slot((K,), (torch.int32, torch.int64), {"K": uncut(K)}, optional=True),
         }
+
+    def restated(self, args: QuantizationArgs, N: int, K: int) -> dict[str, Tensor]:
+        """g_idx where there is no act_order."""
+        return {"g_idx": g_idx_of(None, args.group_size, K)}
 
     def _pack(self, q: QTensor) -> dict[str, Tensor]:
         B = q.args.num_bits

@@ -26,19 +26,26 @@ class Cut:
     """Where N or K lies in a tensor: `size` entries of `axis` hold `step` rows (or columns) of W.
 
     4-bit words along K: Cut(axis, step=8, size=1); dense 3-bit words: step=32, size=3; a scale for G weights: step=G.
+    why: what to say about another place, instead of the step.
     """
 
     axis: int
     step: int = 1
     size: int = 1
+    why: str = ""
 
     def slice(self, t: Tensor, start: int, stop: int, whole: int, name: str) -> Tensor:
+<<<<<<< HEAD
         """The part of t that belongs to start … stop of `whole`. Raises ValueError where it would split a word or group."""
+=======
+        """The part of t that belongs to start … stop of `whole`. Raises ValueError where the cut would split a word or group."""
+        if not 0 <= start < stop <= whole:
+            raise ValueError(f"{name} cannot be cut from {start} to {stop}: a part of 0 … {whole} expected")
+>>>>>>> labs
         for edge in (start, stop):
             if edge % self.step and edge != whole:
-                raise ValueError(
-                    f"{name} cannot be cut at {edge}: {self.step} of W lie in one piece; cut at a multiple of {self.step}"
-                )
+                why = self.why or f"{self.step} of W lie in one piece; cut at a multiple of {self.step}"
+                raise ValueError(f"{name} cannot be cut at {edge}: {why}")
         first, last = start // self.step * self.size, -(-stop // self.step) * self.size
         return t.narrow(self.axis, first, last - first)
 
@@ -111,14 +118,22 @@ class Layout(ABC):
     def shard(self, tensors: dict[str, Tensor], args: QuantizationArgs, shape, rows=None, columns=None) -> dict[str, Tensor]:
         """The tensors of W[rows, columns], each (start, stop) or None for all, cut out of the whole's.
 
-        Raises ValueError where a cut would split a word or a group.
+        Raises ValueError where a cut would split a word or a group, and for columns of act_order.
         """
-        cut = dict(tensors)
+        said = self.restated(args, *shape)
+        said = {n for n, t in said.items() if n in tensors and torch.equal(t.to(tensors[n]), tensors[n])}
+        cut = {name: t for name, t in tensors.items() if name not in said}
         for letter, part, whole in (("N", rows, shape[0]), ("K", columns, shape[1])):
             for name, slot in self.slots(args, *shape).items():
                 if part is not None and letter in slot.cuts and name in cut:
                     cut[name] = slot.cuts[letter].slice(cut[name], *part, whole, name)
-        return {name: t.contiguous() for name, t in cut.items()}
+        anew = self.restated(args, *(stop - start for start, stop in (rows or (0, shape[0]), columns or (0, shape[1]))))
+        cut |= {name: anew[name].to(tensors[name]) for name in said}
+        return {name: cut[name].contiguous() for name in tensors}
+
+    def restated(self, args: QuantizationArgs, N: int, K: int) -> dict[str, Tensor]:
+        """Tensors that only say what (N, K) and `args` say already: a shard gets its own instead of a part."""
+        return {}
 
 
 def check_record(q: QTensor, N: int, K: int) -> None:
@@ -135,6 +150,11 @@ def check_record(q: QTensor, N: int, K: int) -> None:
             check_record(t, *wanted)
         elif t is not None and is_float(how) and t.dtype != how and t.dtype != torch.float64:
             raise ValueError(f"{name} is {t.dtype}: {how} expected")
+
+
+def uncut(K: int) -> Cut:
+    """Of a tensor for act_order: whole along K."""
+    return Cut(0, K, why="act_order: the channels of a group lie all over K, so that no part of K has whole groups")
 
 
 def scale_slot(args: QuantizationArgs, N: int, K: int, dtypes=HALF_OR_FULL, also=()) -> Slot:

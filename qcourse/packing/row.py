@@ -12,7 +12,7 @@ from qcourse.numerics.grids import Grid
 from qcourse.numerics.qtensor import QTensor
 from qcourse.numerics.schemes import QuantizationArgs
 from qcourse.packing import bits
-from qcourse.packing.layout import Cut, Layout, Slot, scale_slot, with_scales_of
+from qcourse.packing.layout import Cut, Layout, Slot, scale_slot, uncut, with_scales_of
 from qcourse.shapes import Tensor
 
 
@@ -33,7 +33,7 @@ class Plain(Layout):
         if args.zero is not None:
             dtypes = (args.zero.dtype,) if isinstance(args.zero, Grid) else scale.dtypes
             found["zero_point"] = Slot(scale.shape, dtypes, scale.cuts)
-        return found | {"order": Slot((K,), (torch.int64,), {"K": Cut(0, K)}, optional=True)}  # cannot be cut along K
+        return found | {"order": Slot((K,), (torch.int64,), {"K": uncut(K)}, optional=True)}
 
     def _pack(self, q: QTensor) -> dict[str, Tensor]:
         tensors = {"qweight": self.encode(q), "scale": q.scale, "zero_point": q.zero_point, "order": q.order}

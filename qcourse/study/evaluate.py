@@ -95,8 +95,7 @@ def evaluate(
     results = read_previous(out, settings, FIELDS)
     context = min(256, config.max_position_embeddings)
     text, calibration = windows(folder, n, seq_len), windows(folder, CALIBRATION_WINDOWS, context, "calibration")
-    formats, reference = [f for f in formats if f not in skipped], None
-    base = AS_IS if AS_IS in formats else "bf16"
+    formats, reference, base = [f for f in formats if f not in skipped], None, AS_IS if AS_IS in formats else "bf16"
     for name in tqdm(dict.fromkeys([base, *formats]), disable=not progress, unit="format"):
         if name in results and (name != base or set(formats) <= set(results)):
             continue
