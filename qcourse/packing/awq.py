@@ -27,19 +27,10 @@ class Awq(Layout):
         args.granularity.check(K)
         layouts.whole_words("N", N, 4)
         G = args.group_size or K
-<<<<<<< HEAD
-        eight = {"N": Cut(1, 8), "K": Cut(0)}
-        found = {"qweight": Slot((K, N // 8), (torch.int32,), eight)}
-        found["qzeros"] = Slot(
-            (K // G, N // 8), (torch.int32,), {"N": Cut(1, 8), "K": Cut(0, G)}, optional=args.zero is None
-        )
-        return found | {"scales": Slot((K // G, N), (torch.float16, *HALF_OR_FULL), {"N": Cut(1), "K": Cut(0, G)})}
-=======
         groups = {"K": Cut(0, G)} if args.group_size else {}  # one scale a row belongs to every part of it
         found = {"qweight": Slot((K, N // 8), (torch.int32,), {"N": Cut(1, 8), "K": Cut(0)})}
         found["qzeros"] = Slot((K // G, N // 8), (torch.int32,), {"N": Cut(1, 8)} | groups, optional=args.zero is None)
         return found | {"scales": Slot((K // G, N), (torch.float16, *HALF_OR_FULL), {"N": Cut(1)} | groups)}
->>>>>>> labs
 
     def _pack(self, q: QTensor) -> dict[str, Tensor]:
         if q.order is not None:

@@ -35,13 +35,9 @@ class Cut:
     why: str = ""
 
     def slice(self, t: Tensor, start: int, stop: int, whole: int, name: str) -> Tensor:
-<<<<<<< HEAD
         """The part of t that belongs to start … stop of `whole`. Raises ValueError where it would split a word or group."""
-=======
-        """The part of t that belongs to start … stop of `whole`. Raises ValueError where the cut would split a word or group."""
         if not 0 <= start < stop <= whole:
             raise ValueError(f"{name} cannot be cut from {start} to {stop}: a part of 0 … {whole} expected")
->>>>>>> labs
         for edge in (start, stop):
             if edge % self.step and edge != whole:
                 why = self.why or f"{self.step} of W lie in one piece; cut at a multiple of {self.step}"

@@ -183,7 +183,9 @@ class TestZerosInWeightUnits:
     @pytest.mark.parametrize("scale", [FP32, FP16, BF16], ids=str)
     def test_against_a_loop(self, scale):
         """w = s·q - m with s = (max - min)/15 and m = -min, as stored; q is the nearest code from 0."""
-        args = QuantizationArgs(IntGrid(4, signed=False), per_group(32), "minmax", scale=scale, zero=scale, zero_in="weights")
+        args = QuantizationArgs(
+            IntGrid(4, signed=False), per_group(32), "minmax", scale=scale, zero=scale, zero_in="weights"
+        )
         W = torch.randn(3, 64) + 0.5
         q, W_hat = quantize(W, args), dequantize(quantize(W, args))
         assert q.scale.dtype == q.zero_point.dtype == scale
@@ -203,7 +205,9 @@ class TestZerosInWeightUnits:
     def test_no_stretch_to_zero(self):
         """One-sided data use all codes here; with zeros in steps the range has to contain 0, and the steps are wider."""
         W = torch.rand(4, 64) + 10
-        weights = QuantizationArgs(IntGrid(4, signed=False), per_group(32), "minmax", scale=FP32, zero=FP32, zero_in="weights")
+        weights = QuantizationArgs(
+            IntGrid(4, signed=False), per_group(32), "minmax", scale=FP32, zero=FP32, zero_in="weights"
+        )
         steps = int_weight(4, per_group(32), symmetric=False).with_(scale=FP32)
         assert quantize(W, weights).codes.unique().numel() == 16
         assert (fake_quantize(W, weights) - W).abs().max() * 5 < (fake_quantize(W, steps) - W).abs().max()

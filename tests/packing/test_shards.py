@@ -81,7 +81,9 @@ def test_legal_places_are_the_multiples_of_the_steps(name, layout):
             if all(edge % step == 0 for step in steps):
                 holder.shard(tensors, q.args, (N, K), **cut)
             else:
-                with pytest.raises(ValueError, match=rf"cannot be cut at {edge}: \d+ of W lie in one piece; cut at a multiple"):
+                with pytest.raises(
+                    ValueError, match=rf"cannot be cut at {edge}: \d+ of W lie in one piece; cut at a multiple"
+                ):
                     holder.shard(tensors, q.args, (N, K), **cut)
 
 
