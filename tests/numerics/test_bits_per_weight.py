@@ -1,6 +1,6 @@
 """`bits_per_weight` is one recursive rule: what formats are known to cost, with the arithmetic of each beside it.
 
-    codes + (bits of a scale + bits of a zero point) / weights that share them; a quantized scale costs what its own args cost
+codes + (bits of a scale + bits of a zero point) / weights that share them; a quantized scale costs what its own args cost
 """
 
 import math
