@@ -27,7 +27,7 @@ class ExponentGrid:
 
     def encode(self, x: Float[Tensor, "..."]) -> Shaped[Tensor, "..."]:
         """The exponent of the largest power of two that is not above x, as OCP's floor rule has it; 0 and below → 2^-127."""
-        code = (torch.frexp(x.float()).exponent + 126).clamp_(0, 254)
+        code = (torch.frexp(x.float().clamp(max=torch.finfo(torch.float32).max)).exponent + 126).clamp_(0, 254)
         return torch.where(x > 0, code, 0).masked_fill_(x.isnan(), 255).to(torch.uint8)
 
     def decode(self, codes: Shaped[Tensor, "..."]) -> Float[Tensor, "..."]:

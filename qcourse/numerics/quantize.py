@@ -26,7 +26,8 @@ def store(values: Float[Tensor, "R C"], how: QuantizationArgs | Grid | torch.dty
     kept = values.to(how)
     lost = (kept.float() - values).abs() > values.abs() * torch.finfo(how).eps
     if lost.any() or not torch.isfinite(kept).all():
-        raise ValueError(f"scales from {values.min():.3g} to {values.max():.3g} do not fit {how}: use a wider scale dtype")
+        wider = "a wider scale dtype" + (" (torch.bfloat16 or torch.float32)" if how == torch.float16 else "")
+        raise ValueError(f"scales from {values.min():.3g} to {values.max():.3g} do not fit {how}: use {wider}")
     return kept, kept.float()
 
 

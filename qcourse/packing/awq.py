@@ -11,7 +11,7 @@ from qcourse.numerics.grids import IntGrid
 from qcourse.numerics.qtensor import QTensor
 from qcourse.numerics.schemes import QuantizationArgs
 from qcourse.packing import bits, layouts
-from qcourse.packing.layout import HALF_OR_FULL, Cut, Layout, Slot, with_scales_of
+from qcourse.packing.layout import HALF_OR_FULL, Cut, Layout, Slot, only_plain, with_scales_of
 from qcourse.shapes import Tensor
 
 
@@ -24,6 +24,7 @@ class Awq(Layout):
         """Raises ValueError for other than 4-bit integers in groups, and unless N is a multiple of 8."""
         if not isinstance(args.grid, IntGrid) or args.num_bits != 4 or args.granularity.rows != 1:
             raise ValueError(f"the AWQ layout holds 4-bit codes in groups; not {args.grid}, {args.granularity}")
+        only_plain(args, self.name)
         args.granularity.check(K)
         layouts.whole_words("N", N, 4)
         G = args.group_size or K

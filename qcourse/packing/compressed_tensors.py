@@ -22,7 +22,7 @@ from qcourse.numerics.grids import E2M1, E4M3, Grid, IntGrid
 from qcourse.numerics.qtensor import QTensor
 from qcourse.numerics.schemes import QuantizationArgs
 from qcourse.packing import bits
-from qcourse.packing.layout import Cut, Layout, Slot, scale_slot, uncut, with_scales_of
+from qcourse.packing.layout import Cut, Layout, Slot, only_plain, scale_slot, uncut, with_scales_of
 from qcourse.packing.order import g_idx_of, order_of, sorted_codes, unsorted_codes
 from qcourse.shapes import Tensor
 
@@ -50,6 +50,7 @@ class Quantized(Layout):
             and args.grid != E4M3
         ):
             raise ValueError(f"{self.name} holds {self.dtype} codes, not {args.grid}")
+        only_plain(args, self.name)
         args.granularity.check(K)
         scale = scale_slot(args, N, K, **SINGLE if args.granularity == per_tensor else {})
         found = {"weight": Slot((N, K), (self.dtype,), {"N": Cut(0), "K": Cut(1)}), "weight_scale": scale}
@@ -77,6 +78,7 @@ class PackQuantized(Layout):
         """Raises ValueError for a grid that is not integers, or when G does not divide K."""
         if not isinstance(args.grid, IntGrid):
             raise ValueError(f"pack-quantized holds integers, not {args.grid}")
+        only_plain(args, self.name)
         args.granularity.check(K)
         B, scale = args.num_bits, scale_slot(args, N, K, **SINGLE if args.granularity == per_tensor else {})
         along_k = Cut(1, *whole_words(B))

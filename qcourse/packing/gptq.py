@@ -15,7 +15,7 @@ from qcourse.numerics.qtensor import QTensor
 from qcourse.numerics.schemes import QuantizationArgs
 from qcourse.packing import bits, layouts
 from qcourse.packing.compressed_tensors import whole_words
-from qcourse.packing.layout import HALF_OR_FULL, Cut, Layout, Slot, uncut, with_scales_of
+from qcourse.packing.layout import HALF_OR_FULL, Cut, Layout, Slot, only_plain, uncut, with_scales_of
 from qcourse.packing.order import g_idx_of, order_of, sorted_codes, unsorted_codes
 from qcourse.shapes import Tensor
 
@@ -32,6 +32,7 @@ class Gptq(Layout):
             raise ValueError(
                 f"{self.name} holds integers with a scale a row or a group; not {args.grid}, {args.granularity}"
             )
+        only_plain(args, self.name)
         args.granularity.check(K)
         B, G = args.num_bits, args.group_size or K
         codes, words = whole_words(B)

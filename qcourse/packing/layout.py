@@ -148,6 +148,12 @@ def check_record(q: QTensor, N: int, K: int) -> None:
             raise ValueError(f"{name} is {t.dtype}: {how} expected")
 
 
+def only_plain(args: QuantizationArgs, name: str) -> None:
+    """Raise ValueError unless scales are floats and zero points, if there are any, codes of the grid."""
+    if not is_float(args.scale) or args.zero is not None and (args.zero != args.grid or args.zero_in != "steps"):
+        raise ValueError(f"{name} holds scales in floats and zero points in codes; not scale={args.scale}, zero={args.zero}")
+
+
 def uncut(K: int) -> Cut:
     """Of a tensor for act_order: whole along K."""
     return Cut(0, K, why="act_order: the channels of a group lie all over K, so that no part of K has whole groups")

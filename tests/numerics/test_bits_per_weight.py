@@ -54,7 +54,7 @@ BUDGETS = {
     "NVFP4": (NVFP4_WEIGHT, 4 + 8 / 16 + 32 / (N * K), 4.5),
     # QLoRA: fp32 absmax for 64 weights costs 0.5; in 8 bits, 256 of them under one fp32, 0.127
     "NF4": (QuantizationArgs(NF4, per_group(64), scale=FP32), 4 + 32 / 64, 4.5),
-    "NF4, double quantization": (QuantizationArgs(NF4, per_group(64), scale=ABSMAX_IN_8), 4 + 8 / 64 + 32 / (64 * 256), 4.127),
+    "NF4, double quantization": (QuantizationArgs(NF4, per_group(64), scale=ABSMAX_IN_8), 4 + 8 / 64 + 32 / 64 / 256, 4.127),
     # FP8: E4M3 with fp32 scales, as DeepSeek-V3 ships it (a block of 128 × 128), by channel, by tensor
     "FP8 block": (QuantizationArgs(E4M3, per_block(128, 128), scale=FP32), 8 + 32 / (128 * 128), 8.002),
     "FP8 channel": (W["FP8_DYNAMIC"], 8 + 32 / K, 8.002),
@@ -103,7 +103,8 @@ def test_gguf_costs_its_blocks(kind):
 
 
 @pytest.mark.parametrize(("args", "layout"), [(NVFP4_WEIGHT, "nvfp4-pack-quantized"), (MXFP4_WEIGHT, "mxfp4-pack-quantized"),
-                         (QuantizationArgs(E4M3, per_block(128, 128), scale=FP32), "float-quantized"), (W["W4A16"], "words")])  # fmt: skip
+                         (QuantizationArgs(E4M3, per_block(128, 128), scale=FP32), "float-quantized"),
+                         (W["W4A16"], "words")])  # fmt: skip
 def test_measured_bytes(args, layout):
     q = quantize(torch.randn(256, 512), args)
     assert pack(q, layout).nbytes == q.nbytes

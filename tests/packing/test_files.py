@@ -1,4 +1,4 @@
-"""Every file that a reference library wrote: its tensors → QTensor → tensors are the file's, bit for bit, and so are the codes."""
+"""Every file of a reference library: tensors → QTensor → tensors are the file's, bit for bit, and so are the codes."""
 
 from pathlib import Path
 
