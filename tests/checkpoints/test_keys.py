@@ -128,7 +128,9 @@ class TestStoredVersion:
 def test_a_config_that_lies_is_an_error(tmp_path, name, key, lie, said):
     """Never another model in silence: the key, or the tensor that contradicts it, is named."""
     folder = shutil.copytree(FILES / name, tmp_path / name)
-    path = next(p for p in (folder / "quantize_config.json", folder / "config.json") if p.exists())
+    path = folder / "config.json"  # what it says comes first; only where it is silent is the other file read
+    if "quantization_config" not in json.loads(path.read_text()):
+        path = folder / "quantize_config.json"
     config = json.loads(path.read_text())
     inside = config.get("quantization_config", config)
     inside[key] = lie
