@@ -11,7 +11,7 @@ from qcourse.numerics.grids import IntGrid
 from qcourse.numerics.qtensor import QTensor
 from qcourse.numerics.schemes import QuantizationArgs
 from qcourse.packing import bits, layouts
-from qcourse.packing.layout import HALF_OR_FULL, Cut, Layout, Slot, only_plain, with_scales_of
+from qcourse.packing.layout import HALF_FIRST, Cut, Layout, Slot, only_plain, with_scales_of
 from qcourse.shapes import Tensor
 
 
@@ -31,7 +31,7 @@ class Awq(Layout):
         groups = {"K": Cut(0, G)} if args.group_size else {}  # one scale a row belongs to every part of it
         found = {"qweight": Slot((K, N // 8), (torch.int32,), {"N": Cut(1, 8), "K": Cut(0)})}
         found["qzeros"] = Slot((K // G, N // 8), (torch.int32,), {"N": Cut(1, 8)} | groups, optional=args.zero is None)
-        return found | {"scales": Slot((K // G, N), (torch.float16, *HALF_OR_FULL), {"N": Cut(1)} | groups)}
+        return found | {"scales": Slot((K // G, N), HALF_FIRST, {"N": Cut(1)} | groups)}
 
     def _pack(self, q: QTensor) -> dict[str, Tensor]:
         if q.order is not None:

@@ -15,7 +15,7 @@ from qcourse.numerics.qtensor import QTensor
 from qcourse.numerics.schemes import QuantizationArgs
 from qcourse.packing import bits, layouts
 from qcourse.packing.compressed_tensors import whole_words
-from qcourse.packing.layout import HALF_OR_FULL, Cut, Layout, Slot, only_plain, uncut, with_scales_of
+from qcourse.packing.layout import HALF_FIRST, Cut, Layout, Slot, only_plain, uncut, with_scales_of
 from qcourse.packing.order import g_idx_of, order_of, sorted_codes, unsorted_codes
 from qcourse.shapes import Tensor
 
@@ -42,7 +42,7 @@ class Gptq(Layout):
         return {
             "qweight": Slot((K * B // 32, N), (torch.int32,), {"N": Cut(1), "K": Cut(0, codes, words)}),
             "qzeros": Slot((K // G, N * B // 32), (torch.int32,), {"N": Cut(1, codes, words)} | groups),
-            "scales": Slot((K // G, N), (torch.float16, *HALF_OR_FULL), {"N": Cut(1)} | groups),
+            "scales": Slot((K // G, N), HALF_FIRST, {"N": Cut(1)} | groups),
             "g_idx": Slot((K,), (torch.int32, torch.int64), {"K": uncut(K)}, optional=True),
         }
 

@@ -19,6 +19,7 @@ from qcourse.numerics.schemes import QuantizationArgs, is_float
 from qcourse.shapes import Tensor
 
 HALF_OR_FULL = (torch.bfloat16, torch.float16, torch.float32)
+HALF_FIRST = (torch.float16, torch.bfloat16, torch.float32)  # GPTQ's and AWQ's scales
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
-"""The families that the verdict compares, one name each: SCHEME, SCHEME+METHOD, or the source as it is.
-
-bf16                   the 16-bit weights          W8A8+smoothquant   a scheme (numerics.schemes), after a method
-W4A16_ASYM             round to nearest            as-is              a source that is quantized already
+"""The families that the verdict compares, one name each: "bf16" for the 16-bit weights, "W4A16_ASYM" for a scheme
+(numerics.schemes) rounded to nearest, "W8A8+smoothquant" for one after a method, "as-is" for a source that is quantized already.
 """
 
 from collections.abc import Callable
@@ -41,7 +39,7 @@ class Family:
 
 
 def family(name: str, group_size: int | None = None) -> Family:
-    """ "W8A8+smoothquant" → its scheme and method; `group_size` replaces that of a scheme with groups.
+    """A name ("W8A8+smoothquant") → its scheme and method; `group_size` replaces that of a scheme with groups.
 
     Raises ValueError for an unknown scheme or method, naming the known.
     """
