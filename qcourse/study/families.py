@@ -1,5 +1,5 @@
 """The families that the verdict compares, one name each: "bf16" for the 16-bit weights, "W4A16_ASYM" for a scheme
-(numerics.schemes) rounded to nearest, "W8A8+smoothquant" for one after a method, "as-is" for a source that is quantized already.
+(numerics.schemes) rounded to nearest, "W8A8+smoothquant" for one after a method, "as-is" for quantized sources.
 """
 
 from collections.abc import Callable
