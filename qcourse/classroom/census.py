@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -73,17 +74,36 @@ def give_way(pid: int) -> None:
                 os.setpriority(os.PRIO_PROCESS, thread, LAST)
 
 
-def end_tree(pid: int, top: bool = True) -> None:
-    """Kill a process (`top`) and all its descendants: stopped first, so that none forks while the others are killed."""
+def moment() -> float:
+    """Now, in seconds since the machine was started: the clock by which /proc says when a process began."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+def started(folder: Path) -> float:
+    """When a process began, on the clock of `moment`, to a hundredth; 0 where /proc does not tell."""
+    with suppress(OSError, ValueError, IndexError):
+        return int((folder / "stat").read_text().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+    return 0.0
+
+
+def end_tree(pid: int, since: float | None = None) -> None:
+    """Kill a process and all its descendants: stopped first, so that none forks while the others are killed.
+
+    since: spare the process itself, and below it whatever began before this `moment`.
+    """
+    below: set[int] = set()
     for _ in range(SWEEPS):
-        below = [int(folder.name) for folder, _ in tree(pid)][0 if top else 1 :]
-        for each in below:
-            send(each, signal.SIGSTOP)
-        if {int(folder.name) for folder, _ in tree(pid)} <= {*below, pid}:
+        folders = [folder for folder, _ in tree(pid)]
+        found = folders if since is None else [folder for folder in folders[1:] if started(folder) >= since]
+        new = {int(folder.name) for folder in found} - below
+        if not new:
             break
+        for each in new:
+            send(each, signal.SIGSTOP)
+        below |= new
     for each in below:
         send(each, signal.SIGKILL)
-    if top:
+    if since is None:
         with suppress(ProcessLookupError, PermissionError):  # where /proc does not tell
             os.killpg(pid, signal.SIGKILL)
 

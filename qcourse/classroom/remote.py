@@ -13,6 +13,7 @@ import torch
 
 from qcourse.checks.watch import RemoteError
 from qcourse.classroom import wire
+from qcourse.classroom.census import moment
 from qcourse.classroom.codec import HEADER, CodecError, decode, encode
 from qcourse.classroom.limits import Limits
 from qcourse.classroom.sandbox import obituary
@@ -20,6 +21,7 @@ from qcourse.classroom.zygote import Zygote, undisturbed
 
 MB = 1 << 20
 WATCHED = 4  # calls of a task during which its process looks whether the package is called; it slows them
+TICK = 0.01  # seconds, in which /proc counts when a process began
 MOST_ERRORS = 50  # cells whose error is reported; a notebook may hold a hundred thousand
 
 
@@ -85,7 +87,11 @@ class Remote:
             self.errors[index] = {k: str(reply.get(k, ""))[:4000] for k in ("kind", "message", "traceback")}
 
     def ask(self, request: dict, seconds: float) -> dict:
-        """One question, one answer, decoded strictly. Raises RemoteError when the process dies, hangs or talks nonsense."""
+        """One question, one answer, decoded strictly. Raises RemoteError when the process dies, hangs or talks nonsense.
+
+        What a question that was stopped left running is ended: it would take the time and the memory of the next ones.
+        """
+        began = moment() - TICK
         try:
             wire.send(self.socket, encode(request), seconds + self.limits.grace)
             limit = int(self.limits.message_mb * MB)
@@ -94,6 +100,9 @@ class Remote:
             if not isinstance(reply, dict):
                 raise CodecError("an answer that is not an answer")
             self.written = reply["written"] if type(reply.get("written")) is int else self.written
+            if reply.get("kind") == "TimeLimit":
+                with undisturbed():
+                    self.zygote.quieten(self.pid, began)
             return reply
         except wire.Gone:
             raise RemoteError("Died", f"the process {self.close(1.0)}") from None

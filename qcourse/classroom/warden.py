@@ -59,6 +59,12 @@ class Warden:
         code = os.waitstatus_to_exitcode(done[1])
         return (code if code >= 0 else 128 - code), ward
 
+    def quieten(self, pid: int, since: float) -> None:
+        """End what a ward started since a `moment`: a cell that was stopped leaves nothing running."""
+        if pid in self.wards:
+            end_tree(pid, since)
+            self.sweep()
+
     def sweep(self) -> None:
         """End the children that nobody started here: a daemon, once its parents are gone, comes to its nearest reaper."""
         for stray in self.strays():

@@ -71,6 +71,10 @@ class Zygote:
             pid = self._ask({"do": "start", "limits": vars(limits), "hidden": hidden}, (theirs.fileno(),))["pid"]
         return pid, ours
 
+    def quieten(self, pid: int, since: float) -> None:
+        """End what the student's process started since that `moment`; the process itself goes on."""
+        self._ask({"do": "quieten", "pid": pid, "since": since})
+
     def stop(self, pid: int, wait: float = 0.0) -> tuple[int, str]:
         """End the process and all that it started; its exit status (128 + signal if it was killed), and why it was ended.
 
@@ -107,6 +111,9 @@ def _serve(control: socket.socket) -> None:
                     pid = _fork(request, fds[0], None if refused else root, home)
                     warden.wards[pid] = Ward(pid, home, Limits(**request["limits"]))
                     answer = {"pid": pid}
+                case "quieten":
+                    warden.quieten(request["pid"], request["since"])
+                    answer = {}
                 case "stop":
                     status, ward = warden.end(request["pid"], request["wait"])
                     _tidy(ward.home, refused)
