@@ -66,6 +66,20 @@ def quantize_layers(model: nn.Module, quant_config: QuantizationConfig) -> nn.Mo
     return model
 
 
+def dequantize_layers(model: nn.Module, dtype: torch.dtype = torch.bfloat16) -> nn.Module:
+    """Every quantized Linear as the `dtype` weight that its codes stand for, in place: what another format starts from."""
+    for layer in model.linears().values():
+        if isinstance(layer.quant_method, UnquantizedLinearMethod):
+            continue
+        weight = layer.dequantized().to(dtype)
+        for name, _ in list(layer.named_buffers(recurse=False)):
+            delattr(layer, name)
+        del layer.product
+        layer.weight = nn.Parameter(weight, requires_grad=False)
+        layer.quant_method = UnquantizedLinearMethod()
+    return model
+
+
 def create(method, target: nn.Module, layer: Linear, dtype: torch.dtype) -> None:
     """`method.create_weights` on `target`, for the sizes of `layer`."""
     method.create_weights(target, layer.input_size, [layer.output_size], layer.input_size, layer.output_size, dtype)

@@ -39,8 +39,8 @@ class GGUFTokenizer:
     """`encode`, `decode`, `token_bytes`, from the metadata of a `GGUFFile`; `source` is the file named in errors.
 
     bos_id: the id that starts a sequence (or the end-of-text id) · eos_id: int or None · add_bos: whether the file wants
-    bos in front of a text · chat_template: kept as text, never run · pre: the name of the pre-tokenizer.
-    Raises CheckpointError naming the key.
+    bos in front of a text · specials: its control tokens, text → id · chat_template: as text (`chat.render` runs it) ·
+    pre: the name of the pre-tokenizer. Raises CheckpointError naming the key.
     """
 
     def __init__(self, metadata: Mapping[str, object], source: Path | str):
@@ -54,6 +54,7 @@ class GGUFTokenizer:
             twice = next(i for i, token in enumerate(tokens) if vocab[token] != i)
             self._fail("tokens", f"ids {twice} and {vocab[tokens[twice]]} are both {tokens[twice]!r}")
         self.inner = self._bpe(vocab, types)
+        self.specials = {token: i for token, i in vocab.items() if types[i] == CONTROL and token}
         self.token_bytes = [bytes_of_token(t, kind) for t, kind in zip(tokens, types, strict=True)]
         self.missing = {byte for char, byte in BYTE_OF.items() if char not in vocab}
         self.eos_id = self._id("eos_token_id")

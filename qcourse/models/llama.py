@@ -125,7 +125,8 @@ class LlamaModel(nn.Module):
     def __init__(self, config: LlamaConfig, linear, dtype: torch.dtype):
         super().__init__()
         self.config = config
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, dtype=dtype)
+        rows = torch.empty(config.vocab_size, config.hidden_size, dtype=dtype)  # given, so that nothing is drawn at random
+        self.embed_tokens = nn.Embedding(*rows.shape, _weight=rows)
         self.layers = nn.ModuleList(DecoderLayer(config, linear, i, dtype) for i in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps, dtype)
 

@@ -19,14 +19,15 @@ from qcourse.checkpoints.errors import CheckpointError
 from qcourse.checkpoints.folder import weight_files
 from qcourse.checkpoints.gguf_file import GGUFFile
 from qcourse.layers.config import RulesConfig, get_quantization_config
+from qcourse.layers.linear import dequantize_layers, quantize_layers
 from qcourse.layers.method import QuantizationConfig
 from qcourse.models.config import llama_config, read_config, read_json
 from qcourse.models.llama import LlamaConfig, LlamaForCausalLM
-from qcourse.models.tokenizer import Tokenizer
+from qcourse.models.subjects import SHIPPED, SUBJECTS, source_of
+from qcourse.models.tokenizer_files import load_tokenizer
 from qcourse.numerics.schemes import QuantizationScheme
 
 __all__ = ["SHIPPED", "CheckpointError", "load_model", "load_tokenizer", "read_config", "save_model"]
-SHIPPED = Path(__file__).parent / "shipped"
 FLOATS = (torch.bfloat16, torch.float16, torch.float32)
 
 
@@ -117,22 +118,30 @@ def load_model(
     source: Path | str = SHIPPED,
     quantization: str | dict | QuantizationScheme | QuantizationConfig | None = None,
     *,
+    dequantize: bool = False,
     device: str = "cpu",
     compute_dtype: torch.dtype = torch.float32,
 ) -> LlamaForCausalLM:
-    """Load a model in eval mode. `quantization` rounds 16-bit weights on the way in: the name of a preset ("W4A16"), a dict
-    ({"scheme": "W4A16", "group_size": 64}), a scheme or a config. A source that is quantized already keeps its own codes.
+    """Load a model in eval mode: a folder, a .gguf file or a subject ("smollm2"). `quantization` rounds 16-bit weights on
+    the way in: a preset's name ("W4A16"), a dict ({"scheme": "W4A16", "group_size": 64}), a scheme or a config.
+
+    A source that is quantized already keeps its own codes, unless `dequantize` asks for what they stand for, in bf16 and
+    then in `quantization`. A subject is dequantized whenever `quantization` (or "bf16") is given.
 
     >>> model = load_model(quantization="W8A16")
 
     Raises CheckpointError for the source, ValueError for an unknown or ill-fitting scheme, or one for quantized weights.
-    Cost: one pass over the file; the shipped model loads in well under a second.
     """
-    source = Path(source)
+    dequantize = dequantize or (str(source) in SUBJECTS and quantization is not None)
+    source = source_of(source)
     config = get_quantization_config(quantization)
     checkpoint = open_checkpoint(source)
+    if dequantize and checkpoint.quantization is not None:
+        return requantized(source, checkpoint.config, config, device, compute_dtype)
     if config is not None and checkpoint.quantization is not None:
-        raise ValueError(f"{source}: the weights are quantized already; load them without `quantization`")
+        raise ValueError(
+            f"{source}: the weights are quantized already; load them without `quantization`, or with dequantize=True"
+        )
     config = config or checkpoint.quantization
     model = build(checkpoint.config, config, source, checkpoint.quantization is not None, compute_dtype=compute_dtype)
     fill(model, checkpoint.weights, source)
@@ -147,27 +156,14 @@ def load_model(
     return model.requires_grad_(False).eval()
 
 
-def load_tokenizer(folder: Path | str = SHIPPED):
-    """The tokenizer of a model folder or .gguf file: ours, or a foreign one through the `tokenizers` library.
-
-    Raises CheckpointError when there is none, ImportError when the library is needed and missing.
-    """
-    if Path(folder).suffix == ".gguf":
-        from qcourse.models.gguf_tokenizer import GGUFTokenizer
-
-        return GGUFTokenizer(GGUFFile(folder).metadata, folder)
-    path = Path(folder) / "tokenizer.json"
-    if not path.is_file():
-        raise CheckpointError(f"{folder}: no tokenizer.json")
-    if Tokenizer.is_ours(path):
-        return Tokenizer.load(path)
-    from qcourse.models.foreign import ForeignTokenizer
-
-    config = read_json(Path(folder) / "config.json")
-    bos = [i for i in (config.get("bos_token_id"), config.get("eos_token_id")) if isinstance(i, int)]
-    if not bos:
-        raise CheckpointError(f"{folder}/config.json: neither bos_token_id nor eos_token_id says how a text begins")
-    return ForeignTokenizer(path, bos[0])
+def requantized(source: Path, sizes: LlamaConfig, config, device: str, compute_dtype: torch.dtype) -> LlamaForCausalLM:
+    """A quantized source in another format: what its codes stand for, in bf16 (the embedding too), then in `config`."""
+    if config is not None:
+        build(sizes, config, source, False)  # what does not fit is said before anything is read
+    model = dequantize_layers(load_model(source, compute_dtype=compute_dtype))
+    model.model.embed_tokens.weight.data = model.model.embed_tokens.weight.data.bfloat16()
+    model = model.to(device)
+    return (model if config is None else quantize_layers(model, config)).requires_grad_(False)
 
 
 def save_model(model: LlamaForCausalLM, folder: Path) -> None:

@@ -17,7 +17,8 @@ import torch
 from tqdm import tqdm
 
 from qcourse.models.generate import generate
-from qcourse.models.loader import SHIPPED, open_checkpoint
+from qcourse.models.loader import open_checkpoint
+from qcourse.models.subjects import name_of
 from qcourse.study.cost import KV_BLOCK, kv_blocks, model_bytes, projected_bytes
 from qcourse.study.families import AS_IS, prepare
 from qcourse.study.fit import check_before_work
@@ -65,6 +66,14 @@ def measure_format(
     return result, score
 
 
+def check_outputs(out: Path | None, budget_bytes: float | None) -> None:
+    """Raise ValueError for a budget that is none, and for results that could not be written."""
+    if budget_bytes is not None and not 0 < budget_bytes < math.inf:
+        raise ValueError(f"a budget of {budget_bytes} bytes: a number above 0 expected")
+    if out is not None:
+        try_output(out)
+
+
 def evaluate(
     folder: Path,
     formats: list[str],
@@ -75,27 +84,27 @@ def evaluate(
     budget_bytes: float | None = None,
     progress: bool = True,
     group_size: int | None = None,
+    dequantize: bool = False,
 ) -> dict:
-    """Measure every format on every meter, bf16 first (a source that is quantized already: as it is).
+    """Measure every format on every meter, bf16 first (a source that is quantized already: as it is; with `dequantize`, the
+    16-bit weights that its codes stand for).
 
     Raises ValueError for bad input before any work is done. `budget_bytes` (weights + KV blocks) defaults to 4 times the
     model in bf16; weights beyond it leave 0 blocks.
     """
-    skipped = check_before_work(folder, formats, device, group_size)
+    skipped = check_before_work(folder, formats, device, group_size, dequantize)
     config = open_checkpoint(Path(folder)).config
-    if budget_bytes is not None and not 0 < budget_bytes < math.inf:
-        raise ValueError(f"a budget of {budget_bytes} bytes: a number above 0 expected")
-    if out is not None:
-        try_output(out)
+    check_outputs(out, budget_bytes)
     settings = {
-        "model": "shipped" if Path(folder) == SHIPPED else str(folder), "device": device, "n": n, "seq_len": seq_len,
+        "model": name_of(folder), "device": device, "n": n, "seq_len": seq_len,
         "budget_bytes": budget_bytes or 4 * projected_bytes(config, 16), "kv_block_tokens": KV_BLOCK,
         "group_size": group_size, **identity(folder),
     }  # fmt: skip
     results = read_previous(out, settings, FIELDS)
     context = min(256, config.max_position_embeddings)
     text, calibration = windows(folder, n, seq_len), windows(folder, CALIBRATION_WINDOWS, context, "calibration")
-    formats, reference, base = [f for f in formats if f not in skipped], None, AS_IS if AS_IS in formats else "bf16"
+    formats, reference = [f for f in formats if f not in skipped], None
+    base = AS_IS if AS_IS in formats and not dequantize else "bf16"
     for name in tqdm(dict.fromkeys([base, *formats]), disable=not progress, unit="format"):
         if name in results and (name != base or set(formats) <= set(results)):
             continue

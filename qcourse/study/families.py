@@ -57,11 +57,14 @@ def family(name: str, group_size: int | None = None) -> Family:
 def prepare(
     source: Path, name: str, calibration_ids: torch.Tensor, device: str = "cpu", compute_dtype=torch.float32, group_size=None
 ):
-    """A model of `source` in the named family, ready to run on `device`. Raises what loading and quantizing raise."""
+    """A model of `source` in the named family, ready to run on `device`; a source that is quantized already is dequantized
+    first, but for "as-is". Raises what loading and quantizing raise."""
     wanted = family(name, group_size)
-    if wanted.scheme is None:
+    if name == AS_IS:
         return load_model(source, device=device, compute_dtype=compute_dtype)
-    model = load_model(source, compute_dtype=compute_dtype)
+    model = load_model(source, dequantize=True, compute_dtype=compute_dtype)  # of 16-bit weights: nothing to do
+    if wanted.scheme is None:
+        return model.to(device)
     if wanted.method is not None:
         METHODS[wanted.method](model, calibrate(model, calibration_ids), wanted.scheme)
     config = get_quantization_config(wanted.scheme)

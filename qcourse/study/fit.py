@@ -33,7 +33,9 @@ def nearest_group(config: LlamaConfig, spec: QuantizationScheme) -> int | None:
     return None
 
 
-def check_before_work(source: Path, formats: list[str], device: str, group_size: int | None = None) -> dict[str, str]:
+def check_before_work(
+    source: Path, formats: list[str], device: str, group_size: int | None = None, dequantize: bool = False
+) -> dict[str, str]:
     """The formats that do not fit a layer of this model, each with the reason and the nearest group size that fits.
 
     Raises ValueError for no or an unknown format, one for weights that are quantized already, a missing device, and when
@@ -45,10 +47,12 @@ def check_before_work(source: Path, formats: list[str], device: str, group_size:
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda: torch sees no CUDA device here")
     checkpoint, skipped = open_checkpoint(Path(source)), {}
-    if (AS_IS in formats) != (checkpoint.quantization is not None) or AS_IS in formats and len(formats) > 1:
+    quantized = checkpoint.quantization is not None
+    mixed = not dequantize and ((AS_IS in formats) != quantized or AS_IS in formats and len(formats) > 1)
+    if mixed or AS_IS in formats and not quantized:
         raise ValueError(
-            f"{source}: the weights are quantized already: measure them with --formats {AS_IS}, alone"
-            if checkpoint.quantization
+            f"{source}: the weights are quantized already: measure them with --formats {AS_IS}, alone, or with --dequantize"
+            if quantized
             else f"{source} holds 16-bit weights: {AS_IS!r} is for sources that are quantized already; use bf16"
         )
     for name, wanted in families.items():

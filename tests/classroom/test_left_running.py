@@ -1,4 +1,4 @@
-"""What a stopped cell or call left running is ended with it; what ran before, and a cell that ended by itself, keep theirs."""
+"""What a stopped cell or call left running is ended with it; what ran before it goes on."""
 
 import json
 import subprocess

@@ -1,0 +1,92 @@
+"""`qcourse eval` and `qcourse capture`: the options of the three meters."""
+
+import argparse
+import math
+from pathlib import Path
+
+
+def above_zero(kind: type):
+    """An option's type: a finite number of that kind, above 0."""
+
+    def number(text: str):
+        value = kind(text)
+        if not 0 < value < math.inf:
+            raise argparse.ArgumentTypeError(f"{text}: a number above 0 expected")
+        return value
+
+    return number
+
+
+def add_eval(commands) -> None:
+    """`qcourse eval` and `qcourse capture`: three meters for each format."""
+    from qcourse.models.command import source
+    from qcourse.models.subjects import SHIPPED
+    from qcourse.study.families import DEFAULT
+
+    for name, text in (("eval", "measure formats: speed, memory, quality"), ("capture", "eval, kept under captures/")):
+        p = commands.add_parser(name, help=text)
+        p.add_argument(
+            "--formats",
+            help=f"comma-separated schemes, with +smoothquant or +awq (default {','.join(DEFAULT)}; as-is where the "
+            "weights are quantized already)",
+        )  # fmt: skip
+        p.add_argument("--group-size", type=above_zero(int), help="instead of 128, for schemes with groups")
+        p.add_argument(
+            "--model",
+            type=source,
+            default=SHIPPED,
+            help="smollm2, a folder or a .gguf file (default: the shipped model)",
+        )
+        p.add_argument("--dequantize", action="store_true", help="formats of a source that is quantized already")
+        p.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+        p.add_argument("--windows", type=above_zero(int), default=64, help="windows of held-out text (default 64)")
+        p.add_argument("--seq-len", type=above_zero(int), default=256, help="tokens a window (default 256)")
+        p.add_argument(
+            "--budget-mb", type=above_zero(float), help="budget for weights + KV blocks (default 4 × the model in bf16)"
+        )
+        p.add_argument("--json", type=Path, help="results, written after every format (default runs/eval-…)")
+        p.add_argument(
+            "--engine", default="qcourse", choices=("qcourse", "vllm"), help="vllm: the installed vLLM serves MODEL"
+        )
+        p.add_argument("--harness", action="store_true", help="a local task through lm-eval instead")
+        p.set_defaults(run=run_eval, capture=name == "capture")
+
+
+def run_eval(args) -> None:
+    """Measure, print the table, and for `capture` keep the JSON with device, date, versions and command."""
+    from datetime import date
+
+    from qcourse.models.loader import open_checkpoint
+    from qcourse.models.subjects import SUBJECTS, name_of
+    from qcourse.study.evaluate import evaluate, markdown
+    from qcourse.study.families import AS_IS, DEFAULT
+
+    if args.engine == "vllm" or args.harness:
+        return run_other_engine(args)
+    folder, stamp = ("captures", f"-{date.today()}") if args.capture else ("runs", "")
+    out = args.json or Path(folder) / f"eval-{args.device}-{name_of(args.model).replace('/', '-')}{stamp}.json"
+    budget = None if args.budget_mb is None else args.budget_mb * 1e6
+    dequantize = args.dequantize or name_of(args.model) in SUBJECTS
+    usual = (AS_IS,) if open_checkpoint(args.model).quantization and not dequantize else DEFAULT
+    formats = list(usual) if args.formats is None else [f.strip() for f in args.formats.split(",") if f.strip()]
+    report = evaluate(
+        args.model,
+        formats,
+        args.device,
+        out,
+        args.windows,
+        args.seq_len,
+        budget,
+        group_size=args.group_size,
+        dequantize=dequantize,
+    )
+    print(f"{markdown(report)}\n\nwritten to {out}; the same command continues an interrupted run")
+
+
+def run_other_engine(args) -> None:
+    """`--engine vllm` and `--harness`: the model as it is, through somebody else's code. Prints (and writes) JSON."""
+    from qcourse.study.elsewhere import measure_elsewhere
+
+    engine = "harness" if args.harness else args.engine
+    budget = (args.budget_mb or 1000) * 1e6
+    print(measure_elsewhere(engine, args.model, args.windows, args.seq_len, args.device, budget, args.json))
