@@ -63,7 +63,6 @@ class Warden:
         """End what a ward started since a `moment`: a cell that was stopped leaves nothing running."""
         if pid in self.wards:
             end_tree(pid, since)
-            self.sweep()
 
     def sweep(self) -> None:
         """End the children that nobody started here: a daemon, once its parents are gone, comes to its nearest reaper."""

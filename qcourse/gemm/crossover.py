@@ -1,17 +1,18 @@
 """Up to how many tokens the kernel for few tokens is the faster one: measured, and kept for each machine."""
 
 import json
-import os
 from functools import lru_cache
 from pathlib import Path
+
+from qcourse.cache import cache_folder
 
 # Tokens up to which the integer kernel beats the blocked one: measured on 2 cores with AVX-512 (captures/gemm-cpu-*).
 CROSSOVER = {"int4 fp32": 16, "int4 16-bit": 8, "int8 fp32": 16, "int8 16-bit": 12, "w8a8": 12}
 
 
 def crossover_file() -> Path:
-    """Where this machine's own measurement is kept: $QCOURSE_CACHE or ~/.cache/qcourse."""
-    return Path(os.environ.get("QCOURSE_CACHE") or Path("~/.cache/qcourse").expanduser()) / "crossover.json"
+    """Where this machine's own measurement is kept."""
+    return cache_folder() / "crossover.json"
 
 
 @lru_cache(1)

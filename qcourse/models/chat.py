@@ -53,9 +53,9 @@ class Chat:
         self.model, self.tokenizer, self.settings = model, tokenizer, settings
         self.context = min(context, model.config.max_position_embeddings)
         self.most = min(max_new_tokens, self.context - 1)
-        self.template = getattr(tokenizer, "chat_template", None)
-        self.controls = dict(getattr(tokenizer, "specials", {}))
-        self.stop = {i for t, i in self.controls.items() if t in ENDS} | {getattr(tokenizer, "eos_id", None)} - {None}
+        self.template = tokenizer.chat_template
+        self.controls = tokenizer.specials
+        self.stop = {i for t, i in self.controls.items() if t in ENDS} | {tokenizer.eos_id} - {None}
         self.messages: list[dict] = []
         self.ids: list[int] = []  # what the cache holds
         self.cache = KVCache(model.config, 1, self.context, model.compute_dtype, next(model.parameters()).device)

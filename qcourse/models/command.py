@@ -1,8 +1,21 @@
 """`qcourse fetch`, `generate` and `chat`: models by name, and their text in a terminal."""
 
 import argparse
+import math
 import sys
 from pathlib import Path
+
+
+def above_zero(kind: type):
+    """An option's type: a finite number of that kind, above 0."""
+
+    def number(text: str):
+        value = kind(text)
+        if not 0 < value < math.inf:
+            raise argparse.ArgumentTypeError(f"{text}: a number above 0 expected")
+        return value
+
+    return number
 
 
 def add_models(commands) -> None:
@@ -22,12 +35,12 @@ def add_models(commands) -> None:
             "--model", default="smollm2" if name == "chat" else "shipped", help="smollm2, shipped, a folder or a .gguf file"
         )
         p.add_argument("--quantization", help="W4A16_G64, W8A16, bf16 … (default: as the file is)")
-        p.add_argument("--max-new-tokens", type=int, default=256 if name == "chat" else 64)
+        p.add_argument("--max-new-tokens", type=above_zero(int), default=256 if name == "chat" else 64)
         p.add_argument("--temperature", type=float, default=0.0, help="0: always the likeliest (default)")
         p.add_argument("--top-p", type=float, default=1.0, help="draw from the likeliest tokens that hold this share")
         p.add_argument("--seed", type=int, default=0)
         if name == "chat":
-            p.add_argument("--context", type=int, default=2048, help="positions of the conversation (default 2048)")
+            p.add_argument("--context", type=above_zero(int), default=2048, help="positions (default 2048)")
         p.set_defaults(run=run_chat if name == "chat" else run_generate)
 
 
@@ -48,11 +61,9 @@ def run_fetch(args) -> None:
 def loaded(args):
     """The model and the tokenizer that the options name."""
     from qcourse.models.loader import load_model, load_tokenizer
-    from qcourse.models.subjects import SUBJECTS, fetched
 
-    if args.model in SUBJECTS and not fetched(args.model):
-        raise ValueError(f"{args.model} is not here yet: `qcourse fetch {args.model}` (or --model shipped)")
-    return load_model(args.model, args.quantization), load_tokenizer(args.model)
+    tokenizer = load_tokenizer(args.model)
+    return load_model(args.model, args.quantization, dequantize=args.quantization is not None), tokenizer
 
 
 def run_generate(args) -> None:
@@ -62,10 +73,10 @@ def run_generate(args) -> None:
 
     prompt = sys.stdin.read() if args.prompt == "-" else args.prompt
     model, tokenizer = loaded(args)
-    ids = tokenizer.encode(prompt, bos=getattr(tokenizer, "add_bos", True))
-    stop = {getattr(tokenizer, "eos_id", None)} - {None}
-    settings = args.temperature, args.top_p, args.seed, stop
-    made = stream(model, ids or [tokenizer.bos_id], args.max_new_tokens, *settings)
+    ids = tokenizer.encode(prompt, bos=tokenizer.add_bos)
+    stop = {tokenizer.eos_id} - {None}
+    settings = {"temperature": args.temperature, "seed": args.seed, "top_p": args.top_p, "stop": stop}
+    made = stream(model, ids or [tokenizer.bos_id], args.max_new_tokens, **settings)
     print(prompt, end="", flush=True)
     for piece in pieces_of_text(tokenizer, (i for i in made if i not in stop)):
         print(piece, end="", flush=True)

@@ -15,6 +15,8 @@ from qcourse.models.tokenizer import byte_alphabet
 class ForeignTokenizer:
     """A `tokenizer.json` that is not ours. `bos_id` is the id that starts a sequence (or the end-of-text id)."""
 
+    add_bos = True
+
     def __init__(self, path: Path, bos_id: int, eos_id: int | None = None):
         try:
             from tokenizers import Tokenizer

@@ -48,8 +48,8 @@ def stream(
     prompt_ids: list[int],
     max_new_tokens: int = 64,
     temperature: float = 0.0,
-    top_p: float = 1.0,
     seed: int = 0,
+    top_p: float = 1.0,
     stop: Collection[int] = (),
     cache: KVCache | None = None,
 ) -> Iterator[int]:
@@ -88,4 +88,4 @@ def generate(
     Raises ValueError for an empty prompt, an id outside the vocabulary, a sequence beyond the model's
     `max_position_embeddings`, and logits that are not finite (a broken model would say token 0 for ever).
     """
-    return [*prompt_ids, *stream(model, prompt_ids, max_new_tokens, temperature, top_p, seed, stop)]
+    return [*prompt_ids, *stream(model, prompt_ids, max_new_tokens, temperature, seed, top_p, stop)]

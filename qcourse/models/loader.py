@@ -40,9 +40,10 @@ class Checkpoint:
     quantization: RulesConfig | None
 
 
-def open_checkpoint(source: Path) -> Checkpoint:
+def open_checkpoint(source: Path | str) -> Checkpoint:
     """Headers and configs only, of a folder or a .gguf file. Raises CheckpointError for anything that is not read here, by
     name."""
+    source = source_of(source)
     if source.suffix == ".gguf":
         file = GGUFFile(source)
         config = llama_config(gguf.config(file), source)
@@ -132,7 +133,7 @@ def load_model(
 
     Raises CheckpointError for the source, ValueError for an unknown or ill-fitting scheme, or one for quantized weights.
     """
-    dequantize = dequantize or (str(source) in SUBJECTS and quantization is not None)
+    dequantize = dequantize or (source in SUBJECTS and quantization is not None)
     source = source_of(source)
     config = get_quantization_config(quantization)
     checkpoint = open_checkpoint(source)
@@ -157,12 +158,10 @@ def load_model(
 
 
 def requantized(source: Path, sizes: LlamaConfig, config, device: str, compute_dtype: torch.dtype) -> LlamaForCausalLM:
-    """A quantized source in another format: what its codes stand for, in bf16 (the embedding too), then in `config`."""
+    """A quantized source in another format: what its codes stand for, in bf16, then in `config`; the rest as it was read."""
     if config is not None:
         build(sizes, config, source, False)  # what does not fit is said before anything is read
-    model = dequantize_layers(load_model(source, compute_dtype=compute_dtype))
-    model.model.embed_tokens.weight.data = model.model.embed_tokens.weight.data.bfloat16()
-    model = model.to(device)
+    model = dequantize_layers(load_model(source, compute_dtype=compute_dtype)).to(device)
     return (model if config is None else quantize_layers(model, config)).requires_grad_(False)
 
 

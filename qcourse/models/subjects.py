@@ -5,11 +5,10 @@ by its publisher to Q4_1. `load_model("smollm2")` keeps those codes; any other f
 dequantized weights: the original 16 bits are not in it.
 """
 
-import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from qcourse.cache import cache_folder
 from qcourse.checkpoints.errors import CheckpointError
 
 SHIPPED = Path(__file__).parent / "shipped"
@@ -42,15 +41,6 @@ SUBJECTS = {
 }  # fmt: skip
 
 
-def cache_folder() -> Path:
-    """QCOURSE_CACHE, or the system's folder for such files."""
-    if named := os.environ.get("QCOURSE_CACHE"):
-        return Path(named).expanduser()
-    home = Path.home()
-    usual = {"darwin": home / "Library/Caches", "win32": Path(os.environ.get("LOCALAPPDATA") or home / "AppData/Local")}
-    return usual.get(sys.platform, Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")) / "qcourse"
-
-
 def fetched(name: str) -> bool:
     """Whether a subject is here, whole: its size is checked now, its sha256 was when it was fetched."""
     path = SUBJECTS[name].path
@@ -58,17 +48,19 @@ def fetched(name: str) -> bool:
 
 
 def source_of(source: Path | str) -> Path:
-    """A subject's name, or a path as it is. Raises CheckpointError for a subject that is not here (or not whole)."""
-    if str(source) == "shipped":
+    """A subject's name, or a path; a `Path` is never taken for a name, and "./smollm2" is a path too.
+
+    Raises CheckpointError for a subject that is not here (or not whole).
+    """
+    if source == "shipped":
         return SHIPPED
-    if str(source) not in SUBJECTS:
+    if source not in SUBJECTS:
         return Path(source)
-    if not fetched(str(source)):
-        path = SUBJECTS[str(source)].path
-        raise CheckpointError(
-            f"{source} is not {'whole' if path.exists() else 'here'} ({path}): run `qcourse fetch {source}`"
-        )
-    return SUBJECTS[str(source)].path
+    path = SUBJECTS[source].path
+    if not fetched(source):
+        state = "whole" if path.exists() else "here"
+        raise CheckpointError(f"{source} is not {state} ({path}): run `qcourse fetch {source}`")
+    return path
 
 
 def name_of(source: Path | str) -> str:

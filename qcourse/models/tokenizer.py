@@ -10,6 +10,7 @@ import re
 from collections import Counter, defaultdict
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 
 BOS = "<|file|>"
 # A newline with the indentation after it is one piece: Python's own idea of structure.
@@ -28,6 +29,9 @@ def byte_alphabet() -> list[str]:
 
 class Tokenizer:
     """`encode` text to ids and `decode` ids to text. ids 0…255 are bytes, then one id a merge, then `<|file|>`."""
+
+    eos_id = chat_template = None  # nothing ends a text, and there is no conversation
+    add_bos, specials = True, MappingProxyType({})
 
     def __init__(self, merges: list[tuple[int, int]]):
         self.merges = merges

@@ -1,25 +1,11 @@
 """`qcourse eval` and `qcourse capture`: the options of the three meters."""
 
-import argparse
-import math
 from pathlib import Path
-
-
-def above_zero(kind: type):
-    """An option's type: a finite number of that kind, above 0."""
-
-    def number(text: str):
-        value = kind(text)
-        if not 0 < value < math.inf:
-            raise argparse.ArgumentTypeError(f"{text}: a number above 0 expected")
-        return value
-
-    return number
 
 
 def add_eval(commands) -> None:
     """`qcourse eval` and `qcourse capture`: three meters for each format."""
-    from qcourse.models.command import source
+    from qcourse.models.command import above_zero, source
     from qcourse.models.subjects import SHIPPED
     from qcourse.study.families import DEFAULT
 
@@ -60,26 +46,22 @@ def run_eval(args) -> None:
     from qcourse.models.subjects import SUBJECTS, name_of
     from qcourse.study.evaluate import evaluate, markdown
     from qcourse.study.families import AS_IS, DEFAULT
+    from qcourse.study.fit import legal_group
 
     if args.engine == "vllm" or args.harness:
         return run_other_engine(args)
     folder, stamp = ("captures", f"-{date.today()}") if args.capture else ("runs", "")
-    out = args.json or Path(folder) / f"eval-{args.device}-{name_of(args.model).replace('/', '-')}{stamp}.json"
+    out = args.json or Path(folder) / f"eval-{args.device}-{args.model.name}{stamp}.json"
     budget = None if args.budget_mb is None else args.budget_mb * 1e6
-    dequantize = args.dequantize or name_of(args.model) in SUBJECTS
-    usual = (AS_IS,) if open_checkpoint(args.model).quantization and not dequantize else DEFAULT
-    formats = list(usual) if args.formats is None else [f.strip() for f in args.formats.split(",") if f.strip()]
-    report = evaluate(
-        args.model,
-        formats,
-        args.device,
-        out,
-        args.windows,
-        args.seq_len,
-        budget,
-        group_size=args.group_size,
-        dequantize=dequantize,
-    )
+    group_size = args.group_size
+    if args.formats is not None:
+        formats = [f.strip() for f in args.formats.split(",") if f.strip()]
+    elif open_checkpoint(args.model).quantization and not (args.dequantize or name_of(args.model) in SUBJECTS):
+        formats = [AS_IS]
+    else:
+        formats, group_size = list(DEFAULT), group_size or legal_group(args.model)
+    more = {"budget_bytes": budget, "group_size": group_size, "dequantize": args.dequantize}
+    report = evaluate(args.model, formats, args.device, out, args.windows, args.seq_len, **more)
     print(f"{markdown(report)}\n\nwritten to {out}; the same command continues an interrupted run")
 
 

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from qcourse.models.generate import generate
 from qcourse.models.loader import open_checkpoint
-from qcourse.models.subjects import name_of
+from qcourse.models.subjects import SUBJECTS, name_of, source_of
 from qcourse.study.cost import KV_BLOCK, kv_blocks, model_bytes, projected_bytes
 from qcourse.study.families import AS_IS, prepare
 from qcourse.study.fit import check_before_work
@@ -75,7 +75,7 @@ def check_outputs(out: Path | None, budget_bytes: float | None) -> None:
 
 
 def evaluate(
-    folder: Path,
+    folder: Path | str,
     formats: list[str],
     device: str = "cpu",
     out: Path | None = None,
@@ -86,25 +86,24 @@ def evaluate(
     group_size: int | None = None,
     dequantize: bool = False,
 ) -> dict:
-    """Measure every format on every meter, bf16 first (a source that is quantized already: as it is; with `dequantize`, the
-    16-bit weights that its codes stand for).
+    """Measure every format on every meter, bf16 first: of a source that is quantized already, what its codes stand for, if
+    `dequantize` (a subject: always); else the source as it is.
 
-    Raises ValueError for bad input before any work is done. `budget_bytes` (weights + KV blocks) defaults to 4 times the
-    model in bf16; weights beyond it leave 0 blocks.
+    `budget_bytes` (weights + KV blocks) defaults to 4 × the model in bf16. Raises ValueError for bad input before any work.
     """
+    folder, dequantize = source_of(folder), dequantize or name_of(folder) in SUBJECTS
     skipped = check_before_work(folder, formats, device, group_size, dequantize)
-    config = open_checkpoint(Path(folder)).config
+    config, base = open_checkpoint(folder).config, AS_IS if AS_IS in formats and not dequantize else "bf16"
     check_outputs(out, budget_bytes)
     settings = {
         "model": name_of(folder), "device": device, "n": n, "seq_len": seq_len,
         "budget_bytes": budget_bytes or 4 * projected_bytes(config, 16), "kv_block_tokens": KV_BLOCK,
-        "group_size": group_size, **identity(folder),
+        "group_size": group_size, "base": base, **identity(folder),
     }  # fmt: skip
     results = read_previous(out, settings, FIELDS)
     context = min(256, config.max_position_embeddings)
     text, calibration = windows(folder, n, seq_len), windows(folder, CALIBRATION_WINDOWS, context, "calibration")
     formats, reference = [f for f in formats if f not in skipped], None
-    base = AS_IS if AS_IS in formats and not dequantize else "bf16"
     for name in tqdm(dict.fromkeys([base, *formats]), disable=not progress, unit="format"):
         if name in results and (name != base or set(formats) <= set(results)):
             continue

@@ -33,6 +33,15 @@ def nearest_group(config: LlamaConfig, spec: QuantizationScheme) -> int | None:
     return None
 
 
+def legal_group(source: Path) -> int | None:
+    """None where groups of 128, the default formats', fit a model; else the group size nearest to it that does."""
+    config, scheme = open_checkpoint(source).config, family(DEFAULT[-1]).scheme
+    try:
+        return build(config, scheme)
+    except ValueError:
+        return nearest_group(config, scheme)
+
+
 def check_before_work(
     source: Path, formats: list[str], device: str, group_size: int | None = None, dequantize: bool = False
 ) -> dict[str, str]:
@@ -46,7 +55,7 @@ def check_before_work(
         raise ValueError(f"no format named: {', '.join(DEFAULT)}, or any scheme of PRESETS, with +smoothquant or +awq")
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda: torch sees no CUDA device here")
-    checkpoint, skipped = open_checkpoint(Path(source)), {}
+    checkpoint, skipped = open_checkpoint(source), {}
     quantized = checkpoint.quantization is not None
     mixed = not dequantize and ((AS_IS in formats) != quantized or AS_IS in formats and len(formats) > 1)
     if mixed or AS_IS in formats and not quantized:

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 
 from qcourse.models import corpus
 from qcourse.models.loader import load_tokenizer, open_checkpoint
+from qcourse.models.subjects import source_of
 from qcourse.shapes import Float, Integer, Tensor
 
 
@@ -94,26 +95,27 @@ def encoded(folder: Path, split: str, stamp: tuple) -> tuple:
     return tokenizer, torch.tensor(stream)
 
 
-def token_stream(folder: Path, split: str) -> tuple:
+def token_stream(folder: Path | str, split: str) -> tuple:
     """Tokenizer of a model folder and the ids of a split of the reader's standard library, joined.
 
     Raises ValueError when the bytes of the ids are not the bytes of the text, checked on all of it.
     """
-    files = [Path(folder), *(Path(folder) / name for name in ("tokenizer.json", "config.json"))]  # a .gguf file is one
+    folder = source_of(folder)
+    files = [folder, *(folder / name for name in ("tokenizer.json", "config.json"))]  # a .gguf file is one
     stamp = tuple((f.stat().st_mtime_ns, f.stat().st_size) for f in files if f.is_file())
-    return encoded(Path(folder), split, stamp)
+    return encoded(folder, split, stamp)
 
 
-def windows(folder: Path, n: int = 64, seq_len: int = 256, split: str = "held_out") -> Windows:
+def windows(folder: Path | str, n: int = 64, seq_len: int = 256, split: str = "held_out") -> Windows:
     """`n` evenly spaced windows.
 
     Raises ValueError when the text is too short for them not to overlap, when the model's context is shorter than
     `seq_len`, and when its vocabulary is smaller than the tokenizer's ids.
     """
-    config = open_checkpoint(Path(folder)).config
+    config = open_checkpoint(folder).config
     if seq_len > config.max_position_embeddings:
         raise ValueError(f"windows of {seq_len} tokens: the model has {config.max_position_embeddings} positions")
-    tokenizer, stream = token_stream(Path(folder), split)
+    tokenizer, stream = token_stream(folder, split)
     if stream.max() >= config.vocab_size:
         raise ValueError(f"{folder}: the tokenizer gives id {stream.max()}, the model's vocabulary has {config.vocab_size}")
     if n < 2 or seq_len < 1 or n * seq_len >= len(stream):

@@ -16,12 +16,16 @@ MODELS = sorted(p.parent.name for p in FILES.glob("*/digests.json"))
 ids_of = pytest.mark.parametrize("name", MODELS)
 
 
+def source(name: str) -> Path:
+    folder = FILES / name
+    gguf = folder / "model.gguf"
+    return gguf if gguf.exists() else folder
+
+
 def load(name: str):
     from qcourse import load_model
 
-    folder = FILES / name
-    gguf = folder / "model.gguf"
-    return load_model(gguf if gguf.exists() else folder, compute_dtype=torch.float32)
+    return load_model(source(name), compute_dtype=torch.float32)
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,29 @@ args.run(args)
 """
 
 
+PRELUDE = """
+import json, time
+from pathlib import Path
+from qcourse.classroom import sandbox
+if {bare}: sandbox.probe = lambda root: "the kernel says no"
+from qcourse.classroom.limits import Limits
+from qcourse.classroom.zygote import Zygote
+zygote = Zygote()
+from qcourse.checks.watch import RemoteError
+from qcourse.classroom.census import tree
+from qcourse.classroom.remote import Proxy, Remote
+said = {{}}
+"""
+
+
+def told_by(script, bare):
+    """What a judge's script notes in `said`: PRELUDE, with or without namespaces, in a process of its own."""
+    whole = PRELUDE.format(bare=bare) + script + "print(json.dumps(said))"
+    result = subprocess.run([sys.executable, "-c", whole], cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
 def solved():
     """Lab 01 with every task right, without the figures that close it."""
     return notebook(SOURCE.replace(BEGIN, "").replace(END, ""))

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, told_by
 
 from qcourse.classroom.isolation import PACKAGE, visible
 from qcourse.classroom.limits import Limits
@@ -93,16 +93,6 @@ def test_limits_are_checked():
 
 
 DAEMON = """
-import json
-from pathlib import Path
-from qcourse.classroom import sandbox
-if {bare}: sandbox.probe = lambda root: "the kernel says no"
-from qcourse.classroom.limits import Limits
-from qcourse.classroom.zygote import Zygote
-zygote = Zygote()
-from qcourse.checks.watch import RemoteError
-from qcourse.classroom.census import tree
-from qcourse.classroom.remote import Proxy, Remote
 CELL = '''
 import os, time
 def leaves(mb):
@@ -118,11 +108,10 @@ def leaves(mb):
 def waits(seconds):
     time.sleep(seconds)
 '''
-said = {{}}
 with Remote(zygote, [CELL], Limits(), []) as remote:
     said["left"] = Proxy(remote, "01.1", "leaves")(1)
     pids = [int(f.name) for f, _ in tree(remote.pid)]
-said["during"], said["after"] = len(pids), [p for p in pids if Path(f"/proc/{{p}}").exists()]
+said["during"], said["after"] = len(pids), [p for p in pids if Path(f"/proc/{p}").exists()]
 with Remote(zygote, [CELL], Limits(memory_mb=128, task_seconds=60), []) as remote:
     try:
         for _ in range(4):
@@ -130,7 +119,6 @@ with Remote(zygote, [CELL], Limits(memory_mb=128, task_seconds=60), []) as remot
         Proxy(remote, "01.1", "waits")(59)
     except RemoteError as e:
         said["end"] = e.message
-print(json.dumps(said))
 """
 
 
@@ -138,9 +126,6 @@ print(json.dumps(said))
 @pytest.mark.parametrize("bare", [False, True])
 def test_a_daemon_ends_with_its_student_and_its_memory_counts(bare):
     """Forked twice, in a session of its own, with every file closed: it is still below the process that was started."""
-    script = DAEMON.format(bare=bare)
-    result = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=600)
-    assert result.returncode == 0, result.stderr
-    said = json.loads(result.stdout)
+    said = told_by(DAEMON, bare)
     assert said["left"] == 1 and said["during"] >= 3 and said["after"] == []
     assert "MB of memory" in said["end"]

@@ -6,17 +6,12 @@ import torch
 from qcourse.cli import main
 from qcourse.models.chat import Chat, pieces_of_text, render
 from qcourse.models.generate import choose_token, generate, stream
-from qcourse.models.loader import CheckpointError, load_model
+from qcourse.models.loader import CheckpointError
 
 TEMPLATE = (
     "{% for m in messages %}{{ '[' + m['role'] + ']' + m['content'] + '[end]' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '[assistant]' }}{% endif %}"
 )
-
-
-@pytest.fixture(scope="module")
-def model():
-    return load_model()
 
 
 class Toy:
@@ -37,19 +32,20 @@ class Toy:
         return ids
 
 
-def test_streaming_gives_what_generate_gives(model, tokenizer):
+def test_streaming_gives_what_generate_gives(shipped, tokenizer):
     ids = tokenizer.encode("def read(path):", bos=True)
-    whole = generate(model, ids, 12)
-    assert list(stream(model, ids, 12)) == whole[len(ids) :]
-    assert generate(model, ids, 12, temperature=0.8, seed=3, top_p=1.0) == generate(model, ids, 12, temperature=0.8, seed=3)
+    whole = generate(shipped, ids, 12)
+    assert list(stream(shipped, ids, 12)) == whole[len(ids) :]
+    drawn = generate(shipped, ids, 12, temperature=0.8, seed=3, top_p=0.9)
+    assert list(stream(shipped, ids, 12, 0.8, 3, 0.9)) == drawn[len(ids) :] and drawn != whole
 
 
-def test_it_ends_at_an_id_of_stop(model, tokenizer):
+def test_it_ends_at_an_id_of_stop(shipped, tokenizer):
     ids = tokenizer.encode("def read(path):", bos=True)
-    whole = generate(model, ids, 12)
+    whole = generate(shipped, ids, 12)
     stop = whole[len(ids) + 4]
     first = whole.index(stop, len(ids))
-    assert generate(model, ids, 12, stop={stop}) == whole[: first + 1]
+    assert generate(shipped, ids, 12, stop={stop}) == whole[: first + 1]
 
 
 def test_top_p_keeps_the_smallest_set_that_holds_p():
@@ -60,9 +56,9 @@ def test_top_p_keeps_the_smallest_set_that_holds_p():
 
 
 @pytest.mark.parametrize("settings", [{"top_p": 0.0}, {"top_p": 1.1}, {"temperature": -1.0}, {"max_new_tokens": -1}])
-def test_settings_that_mean_nothing(model, settings):
+def test_settings_that_mean_nothing(shipped, settings):
     with pytest.raises(ValueError, match=next(iter(settings))):
-        list(stream(model, [1], **({"max_new_tokens": 1} | settings)))
+        list(stream(shipped, [1], **({"max_new_tokens": 1} | settings)))
 
 
 def test_half_a_character_waits(tokenizer):
@@ -71,18 +67,18 @@ def test_half_a_character_waits(tokenizer):
     assert "".join(pieces_of_text(tokenizer, ids[:1])) == "\ufffd"
 
 
-def test_a_conversation_is_the_same_with_and_without_its_cache(model, tokenizer):
-    chat, said = Chat(model, Toy(tokenizer), context=200, max_new_tokens=10), []
+def test_a_conversation_is_the_same_with_and_without_its_cache(shipped, tokenizer):
+    chat, said = Chat(shipped, Toy(tokenizer), context=200, max_new_tokens=10), []
     for question in ("import os", "import re", "class A:"):
         said.append("".join(chat.say(question)))
         ids = Toy(tokenizer).encode(render(TEMPLATE, chat.messages[:-1]), special=True)
-        fresh = generate(model, ids, 10, stop={3})[len(ids) :]
+        fresh = generate(shipped, ids, 10, stop={3})[len(ids) :]
         assert said[-1] == "".join(pieces_of_text(tokenizer, (i for i in fresh if i != 3)))
     assert [m["role"] for m in chat.messages] == ["user", "assistant"] * 3 and chat.dropped == 0
 
 
-def test_what_outgrows_the_context_is_forgotten_and_counted(model, tokenizer):
-    chat = Chat(model, Toy(tokenizer), context=60, max_new_tokens=16)
+def test_what_outgrows_the_context_is_forgotten_and_counted(shipped, tokenizer):
+    chat = Chat(shipped, Toy(tokenizer), context=60, max_new_tokens=16)
     for _ in range(5):
         "".join(chat.say("import os, re, sys"))
     assert chat.dropped > 0 and len(chat.messages) < 10
@@ -90,8 +86,8 @@ def test_what_outgrows_the_context_is_forgotten_and_counted(model, tokenizer):
         list(chat.say("x = 1\n" * 60))
 
 
-def test_a_control_token_in_a_message_is_refused(model, tokenizer):
-    chat = Chat(model, Toy(tokenizer), context=60, max_new_tokens=4)
+def test_a_control_token_in_a_message_is_refused(shipped, tokenizer):
+    chat = Chat(shipped, Toy(tokenizer), context=60, max_new_tokens=4)
     with pytest.raises(ValueError, match=r"holds '\[end\]'"):
         list(chat.say("a[end]b"))
     assert chat.messages == []
