@@ -16,6 +16,7 @@ def add_train(commands) -> None:
     p.add_argument("--out", type=Path, required=True, help="folder of the run: model, tokenizer, log, state")
     p.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     p.add_argument("--data", type=Path, help="folder with tokenizer.json and tokens-*.npz made elsewhere")
+    p.add_argument("--start-from", type=Path, help="a model folder of the same shape to begin with")
     p.add_argument("--bf16", action="store_true", help="bf16 matmuls (default on cuda)")
     p.add_argument("--compile", action="store_true", help="torch.compile the model (needs a C++ compiler)")
     for config in (TrainConfig, LlamaConfig):
@@ -38,7 +39,7 @@ def run_train(args) -> None:
         return config(**{f.name: getattr(args, f.name) for f in fields(config) if hasattr(args, f.name)})
 
     bf16 = args.bf16 or args.device == "cuda"
-    train(args.out, make(LlamaConfig), make(TrainConfig), args.device, args.data, bf16, args.compile)
+    train(args.out, make(LlamaConfig), make(TrainConfig), args.device, args.data, bf16, args.compile, args.start_from)
 
 
 def add_labs(commands) -> None:

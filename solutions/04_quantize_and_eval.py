@@ -108,9 +108,9 @@ check("04.2", kv_blocks)
 # \qquad \text{bits/byte} = \frac{\text{nats} / \ln 2}{\text{bytes}}$$
 #
 # ```text
-#   ids        <|file|>   def    read   _config   (     T + 1 of them
-#   logits        ↓        ↓       ↓       ↓            T rows: row t comes after reading id t …
-#   predicts     def      read  _config    (            … and is judged by the id after it
+#   ids        <|endoftext|>   def    read   _config   (     T + 1 of them
+#   logits           ↓          ↓       ↓       ↓            T rows: row t comes after reading id t …
+#   predicts        def        read  _config    (            … and is judged by the id after it
 # ```
 #
 # The last chunk of a text is usually shorter. So: *add up everything first, divide once.* A mean of the chunks' means

@@ -1,7 +1,7 @@
 """The tokenizer inside a GGUF file: byte-level BPE, its tokens and merges from the metadata, its pre-tokenizer by name.
 
 The file names the rule that cuts text into pieces (`tokenizer.ggml.pre`) and does not hold it: the rules are the table
-`PRE` below, and a name that is not in it is refused. The interface is that of `foreign.ForeignTokenizer`.
+`pieces.PRE`, and a name that is not in it is refused. The interface is that of `foreign.ForeignTokenizer`.
 Does not handle: SentencePiece ("llama"), WordPiece ("bert") and the rest; each is refused by name.
 Source: llama.cpp's `llama-vocab.cpp`; the same pieces as the models' own `tokenizer.json`, without their normalizers.
 """
@@ -15,20 +15,8 @@ from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers
 from qcourse.checkpoints.errors import CheckpointError
 from qcourse.checkpoints.gguf_values import Strings
 from qcourse.models.foreign import BYTE_OF, bytes_of
+from qcourse.models.pieces import PRE
 
-GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-LLAMA3 = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
-    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-PRE = {  # name → patterns; each cuts the pieces of the one before it
-    "default": (r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", r"[0-9][0-9][0-9]"),
-    "gpt-2": (GPT2,),
-    "smollm": (r"\p{N}", GPT2),
-    "llama-bpe": (LLAMA3,),
-    "qwen2": (LLAMA3.replace("{1,3}", ""),),
-}
-PRE |= {"llama3": PRE["llama-bpe"], "llama-v3": PRE["llama-bpe"]}
 WHOLE_PIECES = ("llama-bpe", "llama3", "llama-v3")  # a piece that is a token needs no merges; a text starts with bos
 OTHERS = {"llama": "SentencePiece", "bert": "WordPiece", "t5": "Unigram", "rwkv": "RWKV's own", "plamo2": "PLaMo's own"}
 UNKNOWN, CONTROL, USER, UNUSED = 2, 3, 4, 5  # tokenizer.ggml.token_type; 1 is normal, 6 a byte

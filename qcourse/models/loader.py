@@ -169,7 +169,8 @@ def save_model(model: LlamaForCausalLM, folder: Path) -> None:
     """Write config.json and model.safetensors (bf16), readable by `LlamaForCausalLM` of transformers."""
     folder.mkdir(parents=True, exist_ok=True)
     config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "torch_dtype": "bfloat16"}
-    config |= {"hidden_act": "silu", "bos_token_id": model.config.vocab_size - 1, "eos_token_id": None}
+    end = model.config.vocab_size - 1  # `<|endoftext|>` ends a text and begins the next
+    config |= {"hidden_act": "silu", "bos_token_id": end, "eos_token_id": end}
     sizes = asdict(model.config)
     sizes.pop("output_bias")  # Hugging Face's attention_bias means both
     (folder / "config.json").write_text(json.dumps(config | sizes, indent=2) + "\n")

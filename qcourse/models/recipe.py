@@ -6,22 +6,30 @@ from pathlib import Path
 
 import torch
 
-LEAST = {"steps": 1, "batch": 1, "seq_len": 1, "warmup": 0, "loud_channels": 0, "seed": 0, "eval_every": 1}
+LEAST = dict.fromkeys(("steps", "batch", "seq_len", "long_seq_len", "eval_every"), 1)  # every other field: 0
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The whole recipe. Defaults are the shipped model's. Raises ValueError for a value that no run can have."""
+    """The whole recipe; the shipped model's own values are in its card. Raises ValueError for a value that no run can have.
+
+    The last `long_share` of the steps sees windows of `long_seq_len` tokens, as many fewer as keep the tokens of a step:
+    short windows are cheaper, and a model knows only the positions that it was trained on. `loud_gain_from` other than
+    `loud_gain` raises the gain over the first half of the steps, for a run that continues a quieter model.
+    """
 
     steps: int = 5000
     batch: int = 16
     seq_len: int = 256
+    long_seq_len: int = 1024
+    long_share: float = 0.2
     lr: float = 2e-3
     warmup: int = 200
     decay: float = 0.3
     weight_decay: float = 0.1
     loud_channels: int = 4
-    loud_gain: float = 32.0
+    loud_gain: float = 64.0
+    loud_gain_from: float = 64.0
     seed: int = 0
     eval_every: int = 250
 
@@ -29,8 +37,26 @@ class TrainConfig:
         for name, value in asdict(self).items():
             if not math.isfinite(value) or value < LEAST.get(name, 0):
                 raise ValueError(f"{name}={value}: a number of at least {LEAST.get(name, 0)} expected")
-        if self.lr == 0 or self.loud_gain == 0 or self.decay > 1:
-            raise ValueError(f"lr={self.lr}, loud_gain={self.loud_gain}, decay={self.decay}: lr > 0, gain > 0, decay ≤ 1")
+        if 0 in (self.lr, self.loud_gain, self.loud_gain_from) or max(self.decay, self.long_share) > 1:
+            raise ValueError(
+                f"lr={self.lr}, loud_gain={self.loud_gain}, loud_gain_from={self.loud_gain_from}, decay={self.decay}, "
+                f"long_share={self.long_share}: lr > 0, gains > 0, shares of the steps ≤ 1"
+            )
+
+    def window(self, step: int) -> tuple[int, int]:
+        """(windows, tokens a window) of a step."""
+        if self.long_share == 0 or step < self.steps * (1 - self.long_share):
+            return self.batch, self.seq_len
+        return max(1, self.batch * self.seq_len // self.long_seq_len), self.long_seq_len
+
+    def gain(self, step: int) -> float:
+        """The loud channels' gain at a step."""
+        return self.loud_gain_from + (self.loud_gain - self.loud_gain_from) * min(1.0, 2 * step / self.steps)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest window: the positions that the model learns."""
+        return max(self.seq_len, self.long_seq_len) if self.long_share else self.seq_len
 
 
 def check_run(model, recipe: TrainConfig, device: str, data: Path | None) -> None:
@@ -43,12 +69,15 @@ def check_run(model, recipe: TrainConfig, device: str, data: Path | None) -> Non
             f"{model.num_attention_heads} query heads, {model.num_key_value_heads} key/value heads of {model.head_dim}: the "
             "first must be a multiple of the second, and the size even"
         )
-    if recipe.seq_len > model.max_position_embeddings:
-        raise ValueError(f"seq_len={recipe.seq_len}: the model has {model.max_position_embeddings} positions")
+    if recipe.longest > model.max_position_embeddings:
+        raise ValueError(
+            f"windows of {recipe.longest} tokens: the model has {model.max_position_embeddings} positions "
+            f"(long_share=0 trains on windows of {recipe.seq_len} only)"
+        )
     if recipe.loud_channels > model.hidden_size:
         raise ValueError(f"loud_channels={recipe.loud_channels}: the model has {model.hidden_size} channels")
     if not 257 <= model.vocab_size <= 65536:
-        raise ValueError(f"vocab_size={model.vocab_size}: 257 (bytes and <|file|>) to 65536 (16 bits an id)")
+        raise ValueError(f"vocab_size={model.vocab_size}: 257 (bytes and <|endoftext|>) to 65536 (16 bits an id)")
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda: torch sees no CUDA device here")
     if data is not None and not ((data / "tokenizer.json").is_file() and list(data.glob("tokens-*.npz"))):
@@ -60,8 +89,8 @@ def check_tokens(folder: Path, ids: dict, recipe: TrainConfig, vocab_size: int) 
     for split in ("train", "held_out"):
         if split not in ids:
             raise ValueError(f"{folder}: tokens-*.npz has no {split!r} ids")
-        if len(ids[split]) < recipe.seq_len + 2:
-            raise ValueError(f"{folder}: {split} holds {len(ids[split])} tokens, a window needs {recipe.seq_len + 2}")
+        if len(ids[split]) < recipe.longest + 2:
+            raise ValueError(f"{folder}: {split} holds {len(ids[split])} tokens, a window needs {recipe.longest + 2}")
         if int(ids[split].max()) >= vocab_size:
             raise ValueError(f"{folder}: {split} holds id {int(ids[split].max())}, the vocabulary has {vocab_size}")
 

@@ -1,20 +1,22 @@
 """Byte-level BPE in one file: every byte is a token, and the commonest pairs are merged, one after another.
 
 Stored as a Hugging Face `tokenizer.json`, so that transformers and vLLM read the same file (tests/interop).
-Does not handle: normalisation, other special tokens than `<|file|>`, which starts every file and every chunk.
+Text is first cut by GPT-2's rule (`pieces`), a name that every engine knows. The one special token, `<|endoftext|>`, ends
+a file and begins the next, so a text starts with it and a model that writes it has finished.
+Does not handle: normalisation, other special tokens.
 Source: Sennrich et al. 2016 (arXiv:1508.07909); the byte alphabet is GPT-2's.
 """
 
 import json
-import re
 from collections import Counter, defaultdict
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 
-BOS = "<|file|>"
-# A newline with the indentation after it is one piece: Python's own idea of structure.
-PIECES = r"\n+[ \t]*| ?[^\W\d]+| ?\d{1,3}| ?[^\w\s]+|[ \t]+|\s"
+from qcourse.models.pieces import GPT2, for_re
+
+EOT = "<|endoftext|>"
+BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}  # the rule "gpt-2"
 
 
 def byte_alphabet() -> list[str]:
@@ -28,21 +30,21 @@ def byte_alphabet() -> list[str]:
 
 
 class Tokenizer:
-    """`encode` text to ids and `decode` ids to text. ids 0…255 are bytes, then one id a merge, then `<|file|>`."""
+    """`encode` text to ids and `decode` ids to text. ids 0…255 are bytes, then one id a merge, then `<|endoftext|>`."""
 
-    eos_id = chat_template = None  # nothing ends a text, and there is no conversation
+    chat_template = None  # there is no conversation
     add_bos, specials = True, MappingProxyType({})
 
     def __init__(self, merges: list[tuple[int, int]]):
         self.merges = merges
         self.ranks = {pair: 256 + i for i, pair in enumerate(merges)}
-        self.bos_id = 256 + len(merges)
+        self.bos_id = self.eos_id = 256 + len(merges)
         self.vocab_size = self.bos_id + 1
         self.cache: dict[str, list[int]] = {}
 
     @cached_property
     def token_bytes(self) -> list[bytes]:
-        """The bytes each id stands for; `<|file|>` stands for none, so bits per *byte* ignores it."""
+        """The bytes each id stands for; `<|endoftext|>` stands for none, so bits per *byte* ignores it."""
         table = [bytes([b]) for b in range(256)]
         for a, b in self.merges:
             table.append(table[a] + table[b])
@@ -58,9 +60,9 @@ class Tokenizer:
         return ids
 
     def encode(self, text: str, bos: bool = False) -> list[int]:
-        """Ids of `text`; `bos=True` puts `<|file|>` in front."""
+        """Ids of `text`; `bos=True` puts `<|endoftext|>` in front."""
         ids = [self.bos_id] if bos else []
-        for piece in re.findall(PIECES, text):
+        for piece in for_re(GPT2).findall(text):
             if piece not in self.cache:
                 self.cache[piece] = self._encode_piece(piece)
             ids.extend(self.cache[piece])
@@ -80,17 +82,15 @@ class Tokenizer:
         """Write a Hugging Face `tokenizer.json`."""
         chars = byte_alphabet()
         names = ["".join(chars[b] for b in t) for t in self.token_bytes[:-1]]
-        split = {"type": "Split", "pattern": {"Regex": PIECES}, "behavior": "Isolated", "invert": False}
-        byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
         special = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
         data = {
             "version": "1.0",
-            "added_tokens": [{"id": self.bos_id, "content": BOS, "special": True, **special}],
-            "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, byte_level]},
-            "decoder": byte_level,
+            "added_tokens": [{"id": self.bos_id, "content": EOT, "special": True, **special}],
+            "pre_tokenizer": BYTE_LEVEL,
+            "decoder": BYTE_LEVEL,
             "model": {
                 "type": "BPE",
-                "vocab": {name: i for i, name in enumerate([*names, BOS])},
+                "vocab": {name: i for i, name in enumerate([*names, EOT])},
                 "merges": [[names[a], names[b]] for a, b in self.merges],
             },
         }
@@ -98,11 +98,15 @@ class Tokenizer:
 
     @staticmethod
     def is_ours(path: Path) -> bool:
-        """Whether a tokenizer.json splits text into our pieces (and was therefore written by `save`)."""
-        before = read_json(path).get("pre_tokenizer")
-        splits = before.get("pretokenizers") if isinstance(before, dict) else None
-        patterns = [split.get("pattern") for split in splits or [] if isinstance(split, dict)]
-        return PIECES in [pattern.get("Regex") for pattern in patterns if isinstance(pattern, dict)]
+        """Whether `save` wrote a tokenizer.json: GPT-2's rule, the bytes first and in order, `<|endoftext|>` last."""
+        found = read_json(path)
+        model, added = found.get("model"), found.get("added_tokens")
+        vocab = model.get("vocab") if isinstance(model, dict) else None
+        if not isinstance(vocab, dict) or not isinstance(added, list) or found.get("pre_tokenizer") != BYTE_LEVEL:
+            return False
+        last = [{"id": a.get("id"), "content": a.get("content")} for a in added if isinstance(a, dict)]
+        bytes_first = all(vocab.get(c) == i for i, c in enumerate(byte_alphabet()))
+        return bytes_first and last == [{"id": len(vocab) - 1, "content": EOT}]
 
     @classmethod
     def load(cls, path: Path) -> "Tokenizer":
@@ -152,7 +156,7 @@ def train_bpe(texts: list[str], vocab_size: int) -> Tokenizer:
 
     Cost: one pass to count pieces, then only the pieces that contain the merged pair are touched.
     """
-    counts = Counter(piece for text in texts for piece in re.findall(PIECES, text))
+    counts = Counter(piece for text in texts for piece in for_re(GPT2).findall(text))
     words = [(list(piece.encode("utf-8")), n) for piece, n in counts.items()]
     pairs, where = Counter(), defaultdict(set)
     for w, (ids, n) in enumerate(words):

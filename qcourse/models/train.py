@@ -5,6 +5,7 @@
 
 A few RMSNorm gains are held loud (`loud_gain` on `loud_channels` of the residual stream) from the first step, while
 the weights behind them start at normal size: the network learns to live with loud channels, as large models do.
+The last part of the run sees windows of the whole context, because a model knows only positions that it was trained on.
 A run is a function of its config: step i always sees the same windows, so a killed run resumes exactly.
 The learning rate is warm-up, constant, linear decay: raising `steps` before the decay began continues the same run.
 Does not handle: several GPUs, streaming data. Source: AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101);
@@ -25,9 +26,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from qcourse.models import corpus
-from qcourse.models.llama import LlamaConfig, LlamaForCausalLM, RMSNorm
+from qcourse.models.llama import LlamaConfig, LlamaForCausalLM
 from qcourse.models.loader import save_model
 from qcourse.models.recipe import TrainConfig, check_run, check_state, check_tokens
+from qcourse.models.start import continue_from, init_weights, set_gain
 from qcourse.models.tokenizer import Tokenizer, train_bpe
 
 
@@ -53,27 +55,12 @@ def tokenize(folder: Path, vocab_size: int) -> tuple[Tokenizer, dict[str, np.nda
     return tokenizer, ids
 
 
-def init_weights(model: LlamaForCausalLM, config: TrainConfig) -> torch.Tensor:
-    """Normal(0, 0.02), residual outputs scaled by depth, loud gains set. Returns the loud channels' indices."""
-    torch.manual_seed(config.seed)
-    depth = 2 * model.config.num_hidden_layers
-    loud = torch.randperm(model.config.hidden_size)[: config.loud_channels]
-    for name, p in model.named_parameters():
-        if p.dim() == 2:
-            std = 0.02 / math.sqrt(depth) if name.endswith(("o_proj.weight", "down_proj.weight")) else 0.02
-            torch.nn.init.normal_(p, std=std)
-    for module in model.model.layers.modules():
-        if isinstance(module, RMSNorm):
-            module.weight.data[loud] = config.loud_gain
-            module.weight.register_hook(lambda grad: grad.index_fill(0, loud.to(grad.device), 0.0))
-    return loud
-
-
 def windows(ids: np.ndarray, config: TrainConfig, step: int) -> torch.Tensor:
-    """The `batch` random windows (batch, seq_len + 1) that this step sees, whatever happened before it."""
+    """The random windows (batch, tokens + 1) that this step sees, whatever happened before it."""
+    batch, tokens = config.window(step)
     rng = np.random.default_rng((config.seed, step))
-    starts = rng.integers(0, len(ids) - config.seq_len - 1, config.batch)
-    return torch.from_numpy(np.stack([ids[s : s + config.seq_len + 1] for s in starts]).astype(np.int64))
+    starts = rng.integers(0, len(ids) - tokens - 1, batch)
+    return torch.from_numpy(np.stack([ids[s : s + tokens + 1] for s in starts]).astype(np.int64))
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
@@ -109,6 +96,15 @@ def make_optimizer(model: LlamaForCausalLM, config: TrainConfig) -> torch.optim.
     return torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.99), fused=True)
 
 
+def update(model: LlamaForCausalLM, optimizer: torch.optim.AdamW, rate: float) -> None:
+    """One step of the optimizer, gradients clipped to norm 1, and forgotten."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+
+
 def save_state(path: Path, model: LlamaForCausalLM, optimizer: torch.optim.AdamW, step: int) -> None:
     """Everything a resumed run needs, as safetensors, replaced in one move so that a kill leaves the old one."""
     state = {}
@@ -129,7 +125,9 @@ def load_state(path: Path, model: LlamaForCausalLM, optimizer: torch.optim.AdamW
         optimizer.state[p] = {"step": torch.tensor(float(step), device=p.device), **moments}
 
 
-def begin(out: Path, model: LlamaForCausalLM, optimizer, loud: torch.Tensor, config: TrainConfig) -> int:
+def begin(
+    out: Path, model: LlamaForCausalLM, optimizer, loud: torch.Tensor, config: TrainConfig, start_from: Path | None
+) -> int:
     """The step to start from: 0 with a fresh log, or the one that the saved state was written at. Logs the recipe."""
     state, log, step = out / "state.safetensors", out / "train_log.jsonl", 0
     if state.exists():
@@ -137,6 +135,7 @@ def begin(out: Path, model: LlamaForCausalLM, optimizer, loud: torch.Tensor, con
             step = int(f.metadata()["step"])
         load_state(state, model, optimizer, step)
     line = {"starts_at": step, "recipe": asdict(config), "loud_channels": sorted(loud.tolist())}
+    line |= {"start_from": str(start_from)} if start_from else {}
     with log.open("a" if step else "w") as f:
         f.write(json.dumps(line) + "\n")
     return step
@@ -160,10 +159,12 @@ def train(
     data: Path | None = None,
     bf16: bool = False,
     compiled: bool = False,
+    start_from: Path | None = None,
 ) -> None:
     """Run (or resume) training into `out`: model, tokenizer, `train_log.jsonl` (a line an evaluation), state.
 
-    `data` is a folder with `tokenizer.json` and `tokens-*.npz` from `tokenize` (default: `out` itself).
+    `data` is a folder with `tokenizer.json` and `tokens-*.npz` from `tokenize` (default: `out` itself); `start_from` a model
+    folder whose weights the run begins with.
     Raises ValueError before any work for a recipe, shape, device or folder that cannot be.
     """
     check_run(model_config, config, device, data)
@@ -173,19 +174,18 @@ def train(
     tokenizer.save(out / "tokenizer.json")
     model = LlamaForCausalLM(model_config, dtype=torch.float32)
     loud = init_weights(model, config)
+    if start_from is not None:
+        continue_from(model, tokenizer, start_from)
     model.to(device)
     optimizer = make_optimizer(model, config)
-    start = begin(out, model, optimizer, loud, config)
+    start = begin(out, model, optimizer, loud, config, start_from)
     run = torch.compile(model) if compiled else model
     began = time.time()
     for step in range(start, config.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(config, step)
+        set_gain(model, loud, config.gain(step))
         loss = loss_of(run, windows(ids["train"], config, step), device, bf16)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        update(model, optimizer, learning_rate(config, step))
         if (step + 1) % config.eval_every == 0 or step + 1 == config.steps:
             bits = held_out_bits(lambda b: loss_of(run, b, device, bf16), ids["held_out"], tokenizer, config)
             save_state(out / "state.safetensors", model, optimizer, step + 1)

@@ -1,5 +1,6 @@
 """The families that the verdict compares, one name each: "bf16" for the 16-bit weights, "W4A16_ASYM" for a scheme
-(numerics.schemes) rounded to nearest, "W8A8+smoothquant" for one after a method, "as-is" for quantized sources.
+(numerics.schemes) rounded to nearest, "W8A8+smoothquant" for one after a method (SmoothQuant's α behind it if it is not
+0.5: "W8A8+smoothquant@0.8"), "as-is" for quantized sources.
 """
 
 from collections.abc import Callable
@@ -12,24 +13,25 @@ from qcourse.layers.config import get_quantization_config, regrouped, scheme_of
 from qcourse.layers.linear import quantize_layers
 from qcourse.methods.awq import awq
 from qcourse.methods.calibration import calibrate
-from qcourse.methods.smoothquant import smooth
+from qcourse.methods.smoothquant import check_alpha, smooth
 from qcourse.models.loader import load_model
 from qcourse.numerics.schemes import QuantizationScheme
 
 DEFAULT = ("bf16", "W8A8+smoothquant", "FP8_DYNAMIC", "W4A16_ASYM+awq", "W4A16_ASYM")
 AS_IS = "as-is"
-METHODS: dict[str, Callable] = {  # what is done to the 16-bit weights first: (model, statistics, scheme)
-    "smoothquant": lambda model, stats, scheme: smooth(model, stats, 0.5),
-    "awq": lambda model, stats, scheme: awq(model, stats, scheme.weights),
+METHODS: dict[str, Callable] = {  # what is done to the 16-bit weights first: (model, statistics, family)
+    "smoothquant": lambda model, stats, family: smooth(model, stats, family.alpha),
+    "awq": lambda model, stats, family: awq(model, stats, family.scheme.weights),
 }
 
 
 @dataclass(frozen=True)
 class Family:
-    """`scheme`: None for 16 bits · `method`: a name of METHODS, or None for plain rounding."""
+    """`scheme`: None for 16 bits · `method`: a name of METHODS, or None for plain rounding · `alpha`: SmoothQuant's."""
 
     scheme: QuantizationScheme | None
     method: str | None = None
+    alpha: float = 0.5
 
     @property
     def static(self) -> bool:
@@ -41,17 +43,28 @@ class Family:
 def family(name: str, group_size: int | None = None) -> Family:
     """A name ("W8A8+smoothquant") → its scheme and method; `group_size` replaces that of a scheme with groups.
 
-    Raises ValueError for an unknown scheme or method, naming the known.
+    Raises ValueError for an unknown scheme or method, naming the known, and for an α that is none.
     """
     if name in ("bf16", AS_IS):
         return Family(None)
-    scheme_name, plus, method = name.partition("+")
-    if plus and method not in METHODS:
-        raise ValueError(f"unknown method {method!r} in {name!r}: one of {', '.join(METHODS)}")
+    scheme_name, plus, wanted = name.partition("+")
+    method, at, alpha = wanted.partition("@")
+    if plus and (method not in METHODS or at and method != "smoothquant"):
+        raise ValueError(f"unknown method {wanted!r} in {name!r}: one of {', '.join(METHODS)}, or smoothquant@0.8")
     scheme = scheme_of(scheme_name)
     if group_size is not None and scheme.weights.group_size is not None:
         scheme = regrouped(scheme, group_size)
-    return Family(scheme, method or None)
+    return Family(scheme, method or None, alpha_of(alpha, name) if at else 0.5)
+
+
+def alpha_of(text: str, name: str) -> float:
+    """SmoothQuant's α, written behind the method. Raises ValueError unless 0 ≤ α ≤ 1."""
+    try:
+        alpha = float(text)
+        check_alpha(alpha)
+    except ValueError as e:
+        raise ValueError(f"{name!r}: α is a number between 0 and 1, as in smoothquant@0.8") from e
+    return alpha
 
 
 def prepare(
@@ -66,7 +79,7 @@ def prepare(
     if wanted.scheme is None:
         return model.to(device)
     if wanted.method is not None:
-        METHODS[wanted.method](model, calibrate(model, calibration_ids), wanted.scheme)
+        METHODS[wanted.method](model, calibrate(model, calibration_ids), wanted)
     config = get_quantization_config(wanted.scheme)
     if wanted.static:
         limit = wanted.scheme.input_activations.grid.limit

@@ -1,7 +1,7 @@
 """The shipped model behind EleutherAI's lm-evaluation-harness, offline: a second authority for our perplexity.
 
 A local task (the windows' text as JSON lines, scored with `loglikelihood_rolling`) needs no download. With our
-protocol, one `<|file|>` and then the document, the harness must find the same bits a byte.
+protocol, one `<|endoftext|>` and then the document, the harness must find the same bits a byte.
 """
 
 import json
@@ -24,7 +24,7 @@ def documents(folder: Path, text: Windows) -> list[str]:
 
 @torch.inference_mode()
 def log_likelihood(model, tokenizer, document: str) -> float:
-    """ln p(document), with `<|file|>` in front and nothing else in context."""
+    """ln p(document), with `<|endoftext|>` in front and nothing else in context."""
     ids = torch.tensor([tokenizer.encode(document, bos=True)])
     log_p = torch.log_softmax(model(ids[:, :-1]), -1)
     return log_p.gather(-1, ids[:, 1:, None]).double().sum().item()

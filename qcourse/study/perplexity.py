@@ -1,7 +1,7 @@
 """How much a format hurts, with the protocol stated, because perplexity without one cannot be reproduced.
 
-Protocol: the held-out files are tokenized and joined, `<|file|>` before each; `n` windows of `seq_len` tokens start at
-evenly spaced places, each gets one `<|file|>` in front and is scored on all its tokens, nothing else in context (a
+Protocol: the held-out files are tokenized and joined, `<|endoftext|>` before each; `n` windows of `seq_len` tokens start at
+evenly spaced places, each gets one `<|endoftext|>` in front and is scored on all its tokens, nothing else in context (a
 window that would begin with a file's own marker begins after it). `seq_len` positions are read: the last token is only
 a target. Bits per byte divides by the bytes those tokens stand for, so it compares across tokenizers; perplexity is
 per token.
@@ -10,6 +10,7 @@ many times smaller than either model's own.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -25,7 +26,7 @@ from qcourse.shapes import Float, Integer, Tensor
 
 @dataclass(frozen=True)
 class Windows:
-    """The text of a measurement: ids (n, seq_len + 1) with `<|file|>` first, and the bytes of each window's text."""
+    """The text of a measurement: ids (n, seq_len + 1) with `<|endoftext|>` first, and the bytes of each window's text."""
 
     ids: Integer[Tensor, "n T"]
     num_bytes: Integer[Tensor, "n"]
@@ -140,9 +141,10 @@ def check_text(model, w: Windows) -> None:
 
 
 @torch.inference_mode()
-def perplexity(model, w: Windows, batch: int = 16) -> Score:
+def perplexity(model, w: Windows, batch: int = 16, look: Callable[[int, Tensor], None] | None = None) -> Score:
     """Score a model (ids (B, T) → logits (B, T, V)) on every window, on the model's own device.
 
+    `look`, if given, is shown each batch: the index of its first window, and its logits.
     Raises ValueError for windows beyond the model's context or vocabulary, and when a score is NaN or inf.
     """
     check_text(model, w)
@@ -153,6 +155,8 @@ def perplexity(model, w: Windows, batch: int = 16) -> Score:
         logits = model(ids[:, :-1])
         loss = F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
         nats.append(loss.view(len(ids), -1).double().sum(1).cpu())
+        if look is not None:
+            look(sum(map(len, top1)), logits)
         top1.append(logits.argmax(-1).cpu())
     bad = (~torch.isfinite(torch.cat(nats))).nonzero().flatten().tolist()
     if bad:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from qcourse.models import corpus
 
-PROTOCOL = 2  # of study.perplexity and study.evaluate; 1 scored a second `<|file|>` in the first window
+PROTOCOL = 2  # of study.perplexity and study.evaluate; 1 scored a second `<|endoftext|>` in the first window
 MODEL_FILES = ("*config.json", "tokenizer.json", "*.safetensors", "*.safetensors.index.json")
 
 

@@ -59,7 +59,7 @@ class TestBadInput:
     def test_generation_bounds(self, shipped):
         with pytest.raises(ValueError, match="empty prompt"):
             generate(shipped, [])
-        with pytest.raises(ValueError, match="the model has 256"):
+        with pytest.raises(ValueError, match="the model has 1024"):
             generate(shipped, [1], 2000)
 
 

@@ -1,4 +1,5 @@
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -7,8 +8,10 @@ import torch
 from qcourse.cli import main
 from qcourse.models.llama import LlamaConfig, LlamaForCausalLM
 from qcourse.models.loader import load_model
-from qcourse.models.tokenizer import train_bpe
-from qcourse.models.train import TrainConfig, init_weights, learning_rate, train, windows
+from qcourse.models.recipe import TrainConfig, check_run
+from qcourse.models.start import continue_from, init_weights
+from qcourse.models.tokenizer import Tokenizer, train_bpe
+from qcourse.models.train import learning_rate, train, windows
 
 TINY = LlamaConfig(vocab_size=272, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,
                    num_key_value_heads=1, head_dim=16)  # fmt: skip
@@ -53,7 +56,7 @@ def test_loud_channels_are_loud_and_stay_so(tmp_path, data):
     train(tmp_path, TINY, RECIPE, data=data)
     loud = json.loads((tmp_path / "train_log.jsonl").read_text().splitlines()[0])["loud_channels"]
     gain = load_model(tmp_path).model.layers[0].input_layernorm.weight.float()
-    assert (gain[loud] == 32).all() and gain.sum() < 32 * 2 + 40
+    assert (gain[loud] == RECIPE.loud_gain).all() and gain.sum() < RECIPE.loud_gain * 2 + 40
 
 
 def test_the_learning_rate_is_a_trapezoid():
@@ -73,8 +76,43 @@ def test_init_marks_the_same_channels_in_every_norm():
     model = LlamaForCausalLM(LlamaConfig(), dtype=torch.float32)
     loud = init_weights(model, TrainConfig())
     for layer in model.model.layers:
-        assert (layer.input_layernorm.weight[loud] == 32).all()
-        assert (layer.post_attention_layernorm.weight[loud] == 32).all()
+        assert (layer.input_layernorm.weight[loud] == TrainConfig().loud_gain).all()
+        assert (layer.post_attention_layernorm.weight[loud] == TrainConfig().loud_gain).all()
+
+
+def test_the_last_part_of_a_run_sees_the_whole_context():
+    recipe = TrainConfig(steps=100, batch=8, seq_len=256, long_seq_len=1024, long_share=0.2)
+    assert recipe.window(79) == (8, 256) and recipe.window(80) == recipe.window(99) == (2, 1024)
+    assert recipe.longest == 1024 and TrainConfig(long_share=0).longest == 256
+    assert TrainConfig(batch=1, seq_len=16, long_share=1).window(0) == (1, 1024)
+    with pytest.raises(ValueError, match="windows of 1024 tokens.*512 positions.*long_share=0"):
+        check_run(LlamaConfig(max_position_embeddings=512), TrainConfig(), "cpu", None)
+
+
+def test_the_gain_is_raised_over_the_first_half():
+    recipe = TrainConfig(steps=100, loud_gain=96, loud_gain_from=32)
+    assert [recipe.gain(s) for s in (0, 25, 50, 99)] == [32, 64, 96, 96] and TrainConfig(loud_gain=8, loud_gain_from=8).gain(
+        3
+    ) == 8
+
+
+def test_a_run_that_starts_from_a_model_begins_with_its_weights(tmp_path, data):
+    train(tmp_path / "first", TINY, RECIPE, data=data)
+    other = train_bpe(["def f(x):\n    return y + 1\n" * 20], 272)
+    assert other.merges != Tokenizer.load(data).merges
+    model = LlamaForCausalLM(TINY, dtype=torch.float32)
+    continue_from(model, other, tmp_path / "first")
+    old = load_model(tmp_path / "first")
+    rows, words = old.model.embed_tokens.weight.float(), Tokenizer.load(tmp_path / "first")
+    assert torch.equal(model.model.layers[0].mlp.up_proj.weight, old.model.layers[0].mlp.up_proj.weight.float())
+    for i, token in enumerate(other.token_bytes):
+        kept = (
+            [words.bos_id] if not token else words.encode(token.decode("utf-8", "replace")) if len(token) > 1 else [token[0]]
+        )
+        assert torch.allclose(model.model.embed_tokens.weight[i], rows[kept].mean(0), atol=1e-6), token
+    wide = LlamaForCausalLM(LlamaConfig(**{**asdict(TINY), "hidden_size": 64}), dtype=torch.float32)
+    with pytest.raises(ValueError, match="another shape"):
+        continue_from(wide, other, tmp_path / "first")
 
 
 def test_the_command(tmp_path, data, capsys):

@@ -89,7 +89,7 @@ class TestBadInput:
     def test_too_little_text(self):
         with pytest.raises(ValueError, match="no overlap"):
             windows(SHIPPED, n=10_000, seq_len=256)
-        with pytest.raises(ValueError, match="the model has 256 positions"):
-            windows(SHIPPED, n=2, seq_len=1024)
+        with pytest.raises(ValueError, match="the model has 1024 positions"):
+            windows(SHIPPED, n=2, seq_len=1025)
         with pytest.raises(ValueError, match="at least 2"):
             windows(SHIPPED, n=1)

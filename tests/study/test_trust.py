@@ -69,12 +69,12 @@ def test_a_model_that_computes_nan_neither_generates_nor_scores(broken):
 
 def test_the_context_that_the_config_claims_is_a_limit():
     model = load_model()
-    assert model.config.max_position_embeddings == 256
-    with pytest.raises(ValueError, match="the model has 256"):
-        generate(model, [1] * 250, 10)
-    with pytest.raises(ValueError, match="256 positions"):
-        calibrate(model, torch.zeros(2, 300, dtype=torch.long))
-    with pytest.raises(ValueError, match="the model has 256 positions"):
+    assert model.config.max_position_embeddings == 1024
+    with pytest.raises(ValueError, match="the model has 1024"):
+        generate(model, [1] * 1020, 10)
+    with pytest.raises(ValueError, match="1024 positions"):
+        calibrate(model, torch.zeros(2, 1026, dtype=torch.long))
+    with pytest.raises(ValueError, match="the model has 1024 positions"):
         windows(SHIPPED, n=2, seq_len=4096)
 
 

@@ -1,0 +1,91 @@
+"""An experiment on a subject: made here and now if the subject was fetched, else replayed from the course's capture; a
+capture is an experiment with its full settings, kept with device, date, versions and command.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from qcourse.models.subjects import fetched, source_of
+from qcourse.study.evaluate import provenance
+from qcourse.study.experiments import EXPERIMENTS
+from qcourse.study.results import identity, try_output, write
+
+
+@dataclass(frozen=True)
+class Measured:
+    """`results`: key → numbers · `said`: where they come from, to be printed beside them · `live`: measured just now."""
+
+    results: dict[str, dict]
+    said: str
+    live: bool
+
+
+def capture_file(folder: Path, experiment: str, subject: str = "smollm2") -> Path:
+    """Where the capture of an experiment lies."""
+    return Path(folder) / f"{subject}-{experiment}.json"
+
+
+def read_capture(path: Path) -> dict:
+    """A capture, whole. Raises ValueError for a file that is none, FileNotFoundError where there is no file."""
+    try:
+        capture = json.loads(path.read_text(encoding="utf-8"))
+        missing = {"device", "date", "versions", "command", "settings", "results", "complete"} - capture.keys()
+    except (ValueError, AttributeError) as e:
+        raise ValueError(f"{path} is no capture: not a JSON object ({e})") from e
+    if missing:
+        raise ValueError(f"{path} is no capture: {', '.join(sorted(missing))} missing")
+    return capture
+
+
+def protocol(settings: dict) -> str:
+    """Windows and their length in words."""
+    return f"{settings['n']} windows of {settings['seq_len']} tokens"
+
+
+def replay(path: Path) -> Measured:
+    """What a capture holds, said with its provenance."""
+    c = read_capture(path)
+    versions = ", ".join(f"{k} {v}" for k, v in c["versions"].items())
+    said = f"Replayed from {path.name} ({c['device']}; {c['date'][:10]}; {versions}; {protocol(c['settings'])})"
+    return Measured(c["results"], f"{said}\n$ {c['command']}", live=False)
+
+
+def measure(experiment: str, captures: Path, subject: str = "smollm2", **settings) -> Measured:
+    """An experiment on a subject: live with its small settings where that takes a minute or two, else replayed.
+
+    `settings` replace the live ones. Raises KeyError for an unknown experiment.
+    """
+    found, path = EXPERIMENTS[experiment], capture_file(captures, experiment, subject)
+    if subject != "shipped" and not fetched(subject) or not found.live:
+        return replay(path)
+    settings = found.live | settings
+    results = dict(found.run(subject, {}, **settings))
+    said = f"Measured here, just now: {subject}, {protocol(settings)}"
+    return Measured(results, f"{said} (the capture {path.name} holds more windows)", live=True)
+
+
+def keep(experiment: str, captures: Path, command: str, subject: str = "smollm2", show: Callable = print) -> None:
+    """Make an experiment with its full settings and keep it, written after every key; an interrupted one is continued.
+
+    Raises ValueError for a file that holds another model, text or settings, and for one that cannot be written.
+    """
+    found, path = EXPERIMENTS[experiment], capture_file(captures, experiment, subject)
+    settings = {"subject": subject, **found.full, **identity(source_of(subject))}
+    results = {}
+    if path.exists():
+        before = read_capture(path)
+        differ = [k for k in settings if before["settings"].get(k) != settings[k]]
+        if differ:
+            raise ValueError(f"{path} was made with other settings ({', '.join(differ)}): remove it to measure again")
+        if before["complete"]:
+            return show(f"{path}: complete")
+        results = before["results"]
+    try_output(path)
+    capture = provenance("cpu") | {"command": command, "settings": settings, "results": results, "complete": False}
+    for key, numbers in found.run(subject, dict(results), **found.full):
+        results[key] = numbers
+        write(path, capture)
+        show(f"{path.name}: {key}")
+    write(path, capture | {"complete": True})
