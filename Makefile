@@ -15,8 +15,8 @@ LAB_SETTINGS := mkdir -p $(VENV)/share/jupyter/lab/settings && cp tools/lab_over
 WARM_UP := echo "Compiling the CPU kernels for this machine (once; seconds) ..."; $(BIN)/qcourse warm-up
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test interop interop-vllm interop-harness interop-classroom notebooks labs mutants soak fuzz lint bench bench-gpu train clean \
-	check-python
+.PHONY: help lab test interop interop-vllm interop-harness interop-classroom notebooks labs mutants soak fuzz lint bench bench-gpu \
+	captures-smollm2 train clean check-python
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -44,8 +44,12 @@ $(VENV)/.installed-test: pyproject.toml constraints.txt $(VENV)/.created
 	@$(WARM_UP)
 	@touch $(VENV)/.installed $@
 
+# llama.cpp as a wheel (a fork, Linux); where there is none, whatever needs it is skipped or says so.
+LLAMA_CPP := $(PIP) --no-deps ik-llama-cpp-python==0.1.5 || echo "without ik-llama-cpp-python: no comparison with llama.cpp"
+
 $(VENV)/.installed-interop: $(VENV)/.installed-test
 	@$(PIP) -e '.[interop]' || $(HOW_IT_FAILED)
+	@$(LLAMA_CPP)
 	@touch $@
 
 lab: $(VENV)/.installed ## open JupyterLab on the course, notebook 00 first
@@ -55,7 +59,7 @@ lab: $(VENV)/.installed ## open JupyterLab on the course, notebook 00 first
 test: $(VENV)/.installed-test ## every test and every notebook (minutes)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-interop: $(VENV)/.installed-interop ## compare with the reference libraries (installs them first)
+interop: $(VENV)/.installed-interop ## compare with the reference libraries (installs them first); SmolLM2 too, if it was fetched
 	HF_HUB_OFFLINE=1 TORCH_COMPILE_DISABLE=1 $(BIN)/python -m pytest tests/interop --override-ini addopts=-q $(PYTEST_ARGS)
 
 interop-vllm: ## serve the shipped model with vLLM for the CPU, in .venv-vllm (a large download, Linux)
@@ -106,6 +110,11 @@ lint: $(VENV)/.installed-test ## ruff and the import contracts
 bench: $(VENV)/.installed ## measure speed and memory on this machine
 	$(BIN)/python -m benchmarks.quantize
 	$(BIN)/python -m benchmarks.gemm_cpu
+
+captures-smollm2: $(VENV)/.installed ## measure all that the course says about SmolLM2 (two hours on 2 cores; continued if interrupted)
+	$(BIN)/qcourse fetch smollm2
+	@$(LLAMA_CPP)
+	$(BIN)/python -m benchmarks.smollm2 $(CAPTURES)
 
 bench-gpu: ## the Triton kernels beside their peers, on a machine with a CUDA device and its own torch
 	$(PYTHON) -m benchmarks.gemm_gpu

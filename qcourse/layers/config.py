@@ -90,8 +90,9 @@ class RulesConfig(QuantizationConfig):
 def scheme_of(name: str) -> QuantizationScheme:
     """A preset by its name, or one with groups and its G behind: "W3A16_G64". Raises ValueError for an unknown one, naming
     the nearest."""
-    base, suffix, size = str(name).rpartition("_G")
-    if name not in PRESETS and suffix and size.isdecimal() and base in PRESETS and PRESETS[base].weights.group_size:
+    base, _, size = str(name).rpartition("_G")
+    grouped = base in PRESETS and "_G" not in base and PRESETS[base].weights.group_size is not None
+    if name not in PRESETS and grouped and size.isdecimal():
         return regrouped(PRESETS[base], int(size))
     if name not in PRESETS:
         near = difflib.get_close_matches(str(name).upper(), PRESETS, 2, 0.4)

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from qcourse.models.loader import load_model
+from qcourse.models.chat import Chat
+from qcourse.models.loader import load_model, load_tokenizer
 from qcourse.numerics.schemes import PRESETS
 from qcourse.study import insides
 from qcourse.study.ladder import ladder
@@ -19,6 +20,7 @@ WEIGHTS = ["W8A16", "W4A16_CHANNEL", "W4A16_G64", "W4A16_G32", "W4A16_ASYM_G64",
            "W3A16_G64+awq", "W2A16_G32", "FP8A16_E5M2", "as-is"]  # fmt: skip
 SWEEP = [f"W8A8_STATIC+smoothquant@{a}" for a in (0, 0.25, 0.5, 0.7, 0.8, 0.9, 1)]
 BOTH = ["W8A8", "W8A8_STATIC", "FP8_DYNAMIC", SWEEP[4], SWEEP[2], SWEEP[0], SWEEP[6], *SWEEP, "W8A8+smoothquant", "FP8"]
+WITHOUT = "bf16 without one weight"
 SITES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
@@ -66,6 +68,29 @@ def super_weight(source: Path | str, done: Mapping, n: int, seq_len: int) -> Ite
             yield FOUR_BITS, added(reference, perplexity(model, text, batch=4))
 
 
+QUESTIONS = ("What is the capital of France?", "Write a haiku about rain.", "Name three primary colours.")
+CHATS = ["bf16", "W8A16", FOUR_BITS, "W3A16_G64", "W2A16_G32"]
+
+
+def chat(
+    source: Path | str, done: Mapping, formats: list[str], questions: list[str] = QUESTIONS, length: int = 48
+) -> Iterator[tuple[str, dict]]:
+    """The answers of a chat model in each format, each to a fresh conversation, greedy; and of the 16-bit one without its
+    super weight."""
+    tokenizer = load_tokenizer(source)
+
+    def answers(model) -> dict[str, str]:
+        return {q: "".join(Chat(model, tokenizer, 1024, max_new_tokens=length).say(q)) for q in questions}
+
+    for name in (f for f in formats if f not in done):
+        yield name, answers(load_model(source, name, dequantize=True))
+    if WITHOUT not in done:
+        model = load_model(source, dequantize=True)
+        found = insides.super_weights(model, windows(source, 4, 64, "calibration").ids[:, :-1], 1)[0]
+        with insides.without(model.linears()[found["layer"]], found["row"], found["column"]):
+            yield WITHOUT, answers(model)
+
+
 def added(reference, score) -> dict:
     """A paired difference as JSON."""
     d = paired_difference(reference, score)
@@ -108,5 +133,6 @@ EXPERIMENTS = {
     "outliers": Experiment(outliers, {"n": 8, "seq_len": 512}, {"n": 4, "seq_len": 256}),
     "first-token": Experiment(first_token, {"n": 8, "seq_len": 512}, {"n": 4, "seq_len": 256}),
     "super-weight": Experiment(super_weight, BIG, SMALL),
+    "chat": Experiment(chat, {"formats": CHATS}, {"formats": ["bf16", FOUR_BITS]}),
     "sensitivity": Experiment(sensitivity, {"n": 16, "seq_len": 256}),
 }  # fmt: skip

@@ -40,30 +40,43 @@ def read_capture(path: Path) -> dict:
 
 
 def protocol(settings: dict) -> str:
-    """Windows and their length in words."""
-    return f"{settings['n']} windows of {settings['seq_len']} tokens"
+    """Windows and their length in words, where there are windows."""
+    return f"{settings['n']} windows of {settings['seq_len']} tokens" if "n" in settings else "greedy"
 
 
-def replay(path: Path) -> Measured:
-    """What a capture holds, said with its provenance."""
+def replay(path: Path, formats: list[str] | None = None) -> Measured:
+    """What a capture holds (of some `formats` and bf16, or everything), said with its provenance."""
     c = read_capture(path)
     versions = ", ".join(f"{k} {v}" for k, v in c["versions"].items())
     said = f"Replayed from {path.name} ({c['device']}; {c['date'][:10]}; {versions}; {protocol(c['settings'])})"
-    return Measured(c["results"], f"{said}\n$ {c['command']}", live=False)
+    kept = c["results"] if formats is None else {f: c["results"][f] for f in dict.fromkeys(["bf16", *formats])}
+    return Measured(kept, f"{said}\n$ {c['command']}", live=False)
 
 
 def measure(experiment: str, captures: Path, subject: str = "smollm2", **settings) -> Measured:
     """An experiment on a subject: live with its small settings where that takes a minute or two, else replayed.
 
-    `settings` replace the live ones. Raises KeyError for an unknown experiment.
+    `settings` replace the live ones; of them `formats` also chooses what is replayed. Raises KeyError for an unknown
+    experiment, and for a format that the capture does not hold.
     """
-    found, path = EXPERIMENTS[experiment], capture_file(captures, experiment, subject)
-    if subject != "shipped" and not fetched(subject) or not found.live:
-        return replay(path)
+    found, path = EXPERIMENTS.get(experiment), capture_file(captures, experiment, subject)
+    if found is None or not found.live or (subject != "shipped" and not fetched(subject)):
+        return replay(path, settings.get("formats"))
     settings = found.live | settings
     results = dict(found.run(subject, {}, **settings))
     said = f"Measured here, just now: {subject}, {protocol(settings)}"
     return Measured(results, f"{said} (the capture {path.name} holds more windows)", live=True)
+
+
+def table(results: dict[str, dict]) -> str:
+    """The rungs of a ladder as lines of text: what each format adds, KL, flips, bits."""
+    lines = [f"{'':28s} {'added bits/byte':>18s} {'KL, nats/token':>15s} {'other top-1':>12s} {'bits/weight':>12s}"]
+    for name, r in results.items():
+        added = (
+            f"{r['added_bits_per_byte']:+.4f} ± {r['added_stderr']:.4f}" if name != "bf16" else f"({r['bits_per_byte']:.3f})"
+        )
+        lines.append(f"{name:28s} {added:>18s} {r['kl_nats']:15.4f} {r['top1_flips']:12.1%} {r['bits_per_weight']:12.3f}")
+    return "\n".join(lines)
 
 
 def keep(experiment: str, captures: Path, command: str, subject: str = "smollm2", show: Callable = print) -> None:
