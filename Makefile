@@ -52,9 +52,10 @@ $(VENV)/.installed-interop: $(VENV)/.installed-test
 	@$(LLAMA_CPP)
 	@touch $@
 
-lab: $(VENV)/.installed ## open JupyterLab on the course, notebook 00 first
+lab: $(VENV)/.installed ## open JupyterLab on the course: your own copy of the notebooks, 00 first
+	@$(BIN)/python -m tools.edition
 	$(BIN)/python -m jupyter lab --ip=127.0.0.1 --ServerApp.root_dir=. \
-		--LabApp.default_url=/lab/tree/notebooks/00_dont_panic.ipynb $(LAB_ARGS)
+		--LabApp.default_url=/lab/tree/my_notebooks/00_dont_panic.ipynb $(LAB_ARGS)
 
 test: $(VENV)/.installed-test ## every test and every notebook (minutes)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
@@ -122,5 +123,5 @@ bench-gpu: ## the Triton kernels beside their peers, on a machine with a CUDA de
 train: $(VENV)/.installed ## train the shipped model again, into runs/ (hours on a CPU, minutes on a GPU)
 	$(BIN)/qcourse train --out runs/model $(TRAIN_ARGS)
 
-clean: ## remove the environment and caches (never your labs)
+clean: ## remove the environment and caches (never your labs or notebooks)
 	rm -rf $(VENV) .venv-classroom .pytest_cache .ruff_cache .hypothesis .import_linter_cache

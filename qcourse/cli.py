@@ -47,7 +47,12 @@ def add_labs(commands) -> None:
     p = commands.add_parser("reset", help="start a lab afresh; what was written is kept under a dated name")
     p.add_argument("lab", help="its number: 01")
     p.add_argument("--labs", type=Path, help="the folder of the labs (default: labs, or this one if the lab lies here)")
+    p.add_argument(
+        "--guesses", action="store_true", help="forget the guesses of that notebook instead; labs stay as they are"
+    )
     p.set_defaults(run=run_reset)
+    p = commands.add_parser("progress", help="what you guessed in the notebooks")
+    p.set_defaults(run=lambda args: run_progress())
     p = commands.add_parser("warm-up", help="compile the CPU kernels for this machine, once")
     p.set_defaults(run=lambda args: run_warm_up())
 
@@ -55,12 +60,29 @@ def add_labs(commands) -> None:
 def run_reset(args) -> None:
     """Copy, then write the starter; say where the copy is."""
     from qcourse.checks.labs import reset, starter_of
+    from qcourse.study.widgets.guesses import clear
 
+    if args.guesses:
+        return print(f"{clear(args.lab)} guesses of notebook {args.lab} forgotten")
     name, usual = starter_of(args.lab).name, Path("labs")
     here = not (usual / name).exists() and Path(name).exists()  # called inside the folder of the labs
     done = reset(args.lab, args.labs or (Path() if here else usual))
     print(f"kept what you wrote as {done.kept}" if done.kept else "there was nothing of yours to keep")
     print(f"{done.fresh} is fresh again (in JupyterLab: File > Reload Notebook from Disk)")
+
+
+def run_progress() -> None:
+    """Every guess, by notebook."""
+    from qcourse.study.widgets.guesses import guesses_file, read_all
+
+    found = read_all()
+    for key in sorted(found, key=lambda k: [int(n) if n.isdigit() else n for n in k.split(".")]):
+        guess = found[key].get("value")
+        said = "shown without a guess" if guess is None else guess if isinstance(guess, str) else f"{guess:g}"
+        print(f"{key:6s} {said:24s} {found[key].get('when', '')[:10]}")
+    print(
+        f"{len(found)} guesses in {guesses_file()}" if found else "no guesses yet: they are made in the notebooks (make lab)"
+    )
 
 
 def run_warm_up() -> None:

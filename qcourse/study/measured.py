@@ -22,9 +22,9 @@ class Measured:
     live: bool
 
 
-def capture_file(folder: Path, experiment: str, subject: str = "smollm2") -> Path:
+def capture_file(folder: Path, name: str, subject: str = "smollm2") -> Path:
     """Where the capture of an experiment lies."""
-    return Path(folder) / f"{subject}-{experiment}.json"
+    return Path(folder) / f"{subject}-{name}.json"
 
 
 def read_capture(path: Path) -> dict:
@@ -53,13 +53,13 @@ def replay(path: Path, formats: list[str] | None = None) -> Measured:
     return Measured(kept, f"{said}\n$ {c['command']}", live=False)
 
 
-def measure(experiment: str, captures: Path, subject: str = "smollm2", **settings) -> Measured:
+def experiment(name: str, captures: Path, subject: str = "smollm2", **settings) -> Measured:
     """An experiment on a subject: live with its small settings where that takes a minute or two, else replayed.
 
     `settings` replace the live ones; of them `formats` also chooses what is replayed. Raises KeyError for an unknown
     experiment, and for a format that the capture does not hold.
     """
-    found, path = EXPERIMENTS.get(experiment), capture_file(captures, experiment, subject)
+    found, path = EXPERIMENTS.get(name), capture_file(captures, name, subject)
     if found is None or not found.live or (subject != "shipped" and not fetched(subject)):
         return replay(path, settings.get("formats"))
     settings = found.live | settings
@@ -79,12 +79,12 @@ def table(results: dict[str, dict]) -> str:
     return "\n".join(lines)
 
 
-def keep(experiment: str, captures: Path, command: str, subject: str = "smollm2", show: Callable = print) -> None:
+def keep(name: str, captures: Path, command: str, subject: str = "smollm2", show: Callable = print) -> None:
     """Make an experiment with its full settings and keep it, written after every key; an interrupted one is continued.
 
     Raises ValueError for a file that holds another model, text or settings, and for one that cannot be written.
     """
-    found, path = EXPERIMENTS[experiment], capture_file(captures, experiment, subject)
+    found, path = EXPERIMENTS[name], capture_file(captures, name, subject)
     settings = {"subject": subject, **found.full, **identity(source_of(subject))}
     results = {}
     if path.exists():

@@ -211,7 +211,7 @@ class TestCaptures:
 
     def test_live_where_the_subject_is_here_and_said(self, tmp_path, toy):
         toy.extend("xy")
-        here = measured.measure("toy", tmp_path, "shipped")
+        here = measured.experiment("toy", tmp_path, "shipped")
         assert (
             here.live and here.results["a"]["n"] == 2 and "Measured here, just now" in here.said and "2 windows" in here.said
         )
@@ -219,21 +219,21 @@ class TestCaptures:
     def test_replayed_where_it_is_not(self, tmp_path, toy, monkeypatch):
         monkeypatch.setenv("QCOURSE_CACHE", str(tmp_path / "empty"))
         with pytest.raises(FileNotFoundError):
-            measured.measure("toy", tmp_path)
+            measured.experiment("toy", tmp_path)
         capture = {"device": "D", "date": "2026-01-02T00:00", "versions": {"torch": "2"}, "command": "make x"}
         capture |= {"complete": True, "settings": {"n": 64, "seq_len": 512}}
         capture["results"] = {"bf16": {"v": 1}, "x": {"v": 2}, "y": {"v": 3}}
         path = tmp_path / "smollm2-toy.json"
         path.write_text(json.dumps(capture))
-        found = measured.measure("toy", tmp_path)
+        found = measured.experiment("toy", tmp_path)
         assert not found.live and found.results == capture["results"]
         for word in ("Replayed from smollm2-toy.json", "D", "2026-01-02", "torch 2", "64 windows of 512 tokens", "$ make x"):
             assert word in found.said
-        assert list(measured.measure("toy", tmp_path, formats=["y"]).results) == ["bf16", "y"]
+        assert list(measured.experiment("toy", tmp_path, formats=["y"]).results) == ["bf16", "y"]
         for bad in ("[]", "{}", "nonsense"):
             path.write_text(bad)
             with pytest.raises(ValueError, match="is no capture"):
-                measured.measure("toy", tmp_path)
+                measured.experiment("toy", tmp_path)
 
     def test_the_table_of_a_ladder(self):
         rung = {"bits_per_byte": 1.5, "added_bits_per_byte": 0.25, "added_stderr": 0.01, "kl_nats": 0.5, "top1_flips": 0.125,

@@ -1,12 +1,15 @@
 """Widgets without a browser: what they keep, what they show, and that plain Python is enough."""
 
 import builtins
+import json
 
 import pytest
 
+from qcourse.cli import main
 from qcourse.study import plots
 from qcourse.study.widgets.decide import DECISIONS, Decision
 from qcourse.study.widgets.explore import explore, png
+from qcourse.study.widgets.guesses import read_guess
 from qcourse.study.widgets.nibbles import NibbleView, byte_html
 from qcourse.study.widgets.predict import predict
 
@@ -23,28 +26,143 @@ def no_ipywidgets(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", refuse)
 
 
-def test_a_prediction_is_kept_and_held_against_the_truth():
-    guess = predict("How many?", "GB/s")
-    assert "made no prediction" in guess.reveal(10)
-    box = guess.widget()
-    box.children[1].children[0].value = "20,5"  # a decimal comma is a decimal point
-    assert guess.value == 20.5 and "kept: 20.5 GB/s" in box.children[1].children[1].value
-    assert "you said: 20.5 GB/s" in guess.reveal(10.25) and "factor of 2" in guess.reveal(10.25)
-    assert "spot on" in guess.reveal(20)
+@pytest.fixture(autouse=True)
+def own_guesses(monkeypatch, tmp_path):
+    monkeypatch.setenv("QCOURSE_CACHE", str(tmp_path))
+    monkeypatch.delenv("QCOURSE_STATIC", raising=False)
+    return tmp_path / "guesses.json"
 
 
-def test_a_guess_that_is_no_number_is_asked_for_again():
-    guess = predict("How many?")
-    box = guess.widget()
-    box.children[1].children[0].value = "many"
-    assert guess.value is None and "a number" in box.children[1].children[1].value
+def shown(behind, monkeypatch):
+    """What a door displays: widgets and text, as IPython would be given them."""
+    seen = []
+    monkeypatch.setattr("IPython.display.display", lambda *what, **kw: seen.extend(what))
+    behind._ipython_display_()
+    return seen
+
+
+class TestPredictions:
+    def test_no_answer_before_a_guess_and_then_at_once(self, monkeypatch):
+        guess = predict("00.1", "How many?", "GB/s", usual=(100, "as on a GPU"))
+        door, figure = guess.reveal(10.25, "details"), guess.then(plots.bars(["a"], [7], "seven", "x"))
+        assert "10.2" not in str(door) and "your guess first (00.1)" in str(door) and "seven" not in str(figure)
+        (box,), (picture,) = shown(door, monkeypatch), shown(figure, monkeypatch)
+        assert "10.2" not in box.children[0].value and "your guess first" in picture.children[0].value
+        entry, commit, _, told = guess.widget().children[1].children
+        entry.value = "about 20,5"  # a decimal comma is a decimal point
+        assert guess.value is None  # nothing counts before it is committed
+        commit.click()
+        assert guess.value == 20.5 and told.value == "kept: 20.5 GB/s"
+        said = box.children[0].value
+        for words in (
+            "you said 20.5 GB/s",
+            "measured: 10.2 GB/s",
+            "factor of 2",
+            "usual guess is 100 GB/s: as on a GPU",
+            "details",
+        ):
+            assert words in said
+        assert bytes(picture.children[0].value[:4]) == b"\x89PNG"
+
+    def test_show_me_opens_without_a_guess_and_is_remembered(self, monkeypatch):
+        guess = predict("00.1", "How many?")
+        (box,) = shown(guess.reveal(3, how="computed"), monkeypatch)
+        show, told = guess.widget().children[1].children[2:]
+        show.click()
+        assert "computed: 3" in box.children[0].value and "you said" not in box.children[0].value
+        assert told.value == "shown without a guess" and predict("00.1", "How many?").open
+
+    def test_a_restart_keeps_the_guess(self, monkeypatch):
+        predict("00.1", "How many?", "times").commit("3 times")
+        again = predict("00.1", "How many?", "times")
+        assert again.value == 3 and again.widget().children[1].children[0].value == "3"
+        assert "you said 3 times" in str(again.reveal(3)) and "spot on" in str(again.reveal(3.1))
+        (seen,) = shown(again.reveal(4), monkeypatch)
+        assert "you said 3 times" in seen.data  # plain HTML: it needs no live kernel to be read
+        assert predict("00.2", "Another?").value is None
+
+    def test_a_choice(self):
+        guess = predict("00.3", "Which?", choices=("int4", "int8"))
+        with pytest.raises(ValueError, match="one of int4, int8"):
+            guess.commit("int2")
+        guess.commit("int8")
+        assert "you said int8; measured: int4; not so" in str(guess.reveal("int4")) and "; right" in str(
+            guess.reveal("int8")
+        )
+        assert predict("00.3", "Which?", choices=("int4", "int8")).value == "int8"
+
+    def test_what_is_no_number_is_asked_for_again(self):
+        guess = predict("00.1", "How many?")
+        entry, commit, _, told = guess.widget().children[1].children
+        for text in ("many", "", "1/0", "nan", "inf", "1/2/3", "3 to 4", "<b>"):
+            entry.value = text
+            commit.click()
+            assert guess.value is None and "please: a number, such as" in told.value and "<b>" not in told.value, text
+
+    def test_the_edition_for_reading_asks_nothing_and_writes_nothing(self, monkeypatch, own_guesses):
+        predict("00.1", "How many?").commit("5")
+        before = own_guesses.read_bytes()
+        monkeypatch.setenv("QCOURSE_STATIC", "1")
+        guess = predict("00.1", "How many?", usual=(4, "why"))
+        assert (
+            str(guess.reveal(3, ["a", "b"])) == "measured: 3\na\nb"
+            and "Predict. How many?" in shown(guess, monkeypatch)[0].data
+        )
+        assert own_guesses.read_bytes() == before
+
+    def test_markup_in_details_is_text(self, monkeypatch):
+        monkeypatch.setenv("QCOURSE_STATIC", "1")
+        (seen,) = shown(predict("00.1", "a < b?").reveal(3, "x <b>y</b>\nz"), monkeypatch)
+        assert "x &lt;b&gt;y" in seen.data
+
+
+@pytest.mark.parametrize(
+    ("text", "unit", "value"),
+    [("3", "", 3), (" about 3", "", 3), ("~3.5 GB/s", "GB/s", 3.5), ("1/4", "", 0.25), ("25 %", "", 0.25), ("25 %", "%", 25),
+     ("25", "%", 25), ("1,000", "", 1000), ("1,5", "", 1.5), ("12,345.6", "", 12345.6), ("-0.5", "", -0.5), ("−2", "", -2),
+     ("1e-3", "", 1e-3), (".5", "", 0.5), ("≈ 2 TIMES", "times", 2), ("3/4 times", "times", 0.75),
+     ("0,001", "", 0.001), ("1,234,567", "", 1234567), ("1,000/4", "", 250)],
+)  # fmt: skip
+def test_how_a_guess_is_read(text, unit, value):
+    assert read_guess(text, unit) == value
+
+
+def test_guesses_that_cannot_be_read_are_put_aside_not_lost(own_guesses):
+    own_guesses.write_text("not json")
+    predict("00.1", "?").commit("3")
+    assert json.loads(own_guesses.read_text())["00.1"]["value"] == 3
+    assert own_guesses.with_name("guesses.json.unreadable").read_text() == "not json"
+
+
+def test_a_folder_that_cannot_be_written_does_not_stop_the_lesson(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("QCOURSE_CACHE", str(tmp_path / "file" / "below"))
+    guess = predict("00.1", "?")
+    guess.commit("3")
+    assert guess.value == 3 and "you said 3" in str(guess.reveal(3))
+
+
+def test_progress_shows_guesses_and_reset_forgets_them(capsys):
+    main(["progress"])
+    assert "no guesses yet" in capsys.readouterr().out
+    predict("01.2", "?").commit("1/4")
+    predict("01.10", "?", choices=("a", "b")).commit("b")
+    predict("02.1", "?").show()
+    main(["progress"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[:3]] == ["01.2", "01.10", "02.1"] and "0.25" in lines[0] and " b " in lines[1]
+    assert "shown without a guess" in lines[2] and lines[3].startswith("3 guesses in")
+    main(["reset", "01", "--guesses"])
+    assert "2 guesses of notebook 01 forgotten" in capsys.readouterr().out
+    main(["progress"])
+    assert "02.1" in capsys.readouterr().out
 
 
 def test_plain_python(no_ipywidgets):
-    guess = predict("How many?", "ms")
-    assert guess.widget() is None
-    guess.value = 3.0
-    assert repr(guess) == "How many?  [guess: 3 ms]" and "you said: 3 ms" in guess.reveal(4)
+    guess = predict("00.1", "How many?", "ms")
+    assert guess.widget() is None and "your guess first" in str(guess.reveal(4))
+    guess.commit("3")
+    assert repr(guess) == "How many?  [guess: 3 ms]" and "you said 3 ms" in str(guess.reveal(4))
     assert NibbleView().widget() is None
     assert explore(lambda bits: plots.bars(["a"], [bits], "t", "x"), bits=[1, 2]).widget() is None
 

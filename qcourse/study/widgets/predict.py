@@ -1,61 +1,140 @@
-"""Predict before you measure: a guess that the notebook keeps, and later holds against the truth.
+"""Predict before you measure: a guess is committed first, and only then is the answer shown.
 
-With ipywidgets it is a box to type in; without (or in a plain Python session) set `guess.value = 3.2` yourself.
+    faster = predict("00.3", "How many times faster is int4?", "times", usual=(3.9, "the ratio of the bytes"))
+    faster                                # the question: a box to type in, or buttons for choices
+    faster.reveal(measured, "details")    # waits for the guess, then: the answer, how far off, the usual wrong guess
+    faster.then(figure)                   # a figure (or text) that would give the answer away, behind the same door
+
+A guess is kept on disk by its key (`guesses`). Without ipywidgets, `faster.commit("3")` and `faster.show()` do the same.
+With QCOURSE_STATIC set (the edition for reading, and nbval) nothing is asked and everything is shown.
 """
 
+import html
 import math
+from collections.abc import Callable, Iterable
+
+from matplotlib.figure import Figure
+
+from qcourse.study.widgets import guesses
+from qcourse.study.widgets.behind import Behind, card, static
 
 
 class Prediction:
-    """A question and the reader's guess. `value` is None until they commit themselves."""
+    """A question and the reader's guess: `value` is a number, one of `choices`, or None until they commit themselves."""
 
-    def __init__(self, question: str, unit: str = ""):
-        self.question, self.unit = question, unit
-        self.value: float | None = None
+    def __init__(self, key: str, question: str, unit: str = "", choices: tuple[str, ...] = (), usual: tuple | None = None):
+        self.key, self.question, self.unit, self.choices, self.usual = key, question, unit, tuple(choices), usual
+        known = {"shown": True} if static() else guesses.read_all().get(key, {})
+        self.value, self.shown = known.get("value"), bool(known.get("shown"))
+        self.waiting: list[Callable[[], None]] = []  # doors that open with the guess
 
-    def reveal(self, actual: float, how: str = "measured") -> str:
-        """The guess beside the truth (`how`: "measured" or "computed"), and by what factor it was off. Never a score."""
-        truth = f"{how}: {actual:.3g} {self.unit}".rstrip()
-        if self.value is None:
-            return f"{truth}   (you made no prediction: go back, guess, and run this cell again)"
-        text = f"you said: {self.value:.3g} {self.unit}".rstrip() + f"   {truth}"
-        if actual > 0 and self.value > 0:
-            off = math.exp(abs(math.log(self.value / actual)))
-            text += "   spot on" if off < 1.1 else f"   off by a factor of {off:.2g}"
+    @property
+    def open(self) -> bool:
+        """Whether the answer may be seen: a guess was made, or the answer was asked for."""
+        return self.value is not None or self.shown
+
+    def commit(self, text: str) -> None:
+        """Keep a guess and open what waits for it. Raises ValueError for what is no number, or none of the choices."""
+        if self.choices and text not in self.choices:
+            raise ValueError(f"one of {', '.join(self.choices)}")
+        self.value = text if self.choices else guesses.read_guess(text, self.unit)
+        guesses.keep(self.key, value=self.value)
+        self._open()
+
+    def show(self) -> None:
+        """Give up guessing: open what waits. It is remembered as such."""
+        self.shown = True
+        guesses.keep(self.key, shown=True)
+        self._open()
+
+    def _open(self) -> None:
+        for door in self.waiting:
+            door()
+
+    def said(self, value) -> str:
+        """A value with its unit."""
+        return f"{value if isinstance(value, str) else format(value, '.3g')} {self.unit}".rstrip()
+
+    def verdict(self, actual, how: str = "measured") -> str:
+        """The truth, the guess beside it and by what factor it was off, and the usual wrong guess. Never a score."""
+        text = f"{how}: {self.said(actual)}"
+        if self.value is not None:
+            text = f"you said {self.said(self.value)}; {text}{distance(self.value, actual)}"
+        if self.usual is not None and not static() and self.value != actual:
+            text += f". The usual guess is {self.said(self.usual[0])}: {self.usual[1]}"
         return text
 
+    def reveal(self, actual, *details: str | Iterable[str], how: str = "measured") -> Behind:
+        """The verdict and `details` (lines, or lists of lines), once the guess is made. Let it be the cell's last line."""
+        lines = [line for d in details for line in ([d] if isinstance(d, str) else d)]
+        return Behind(self, lambda: "\n".join([self.verdict(actual, how), *lines]))
+
+    def then(self, what: Figure | str) -> Behind:
+        """A figure or a text that would give the answer away, once the guess is made."""
+        return Behind(self, lambda: what)
+
     def __repr__(self) -> str:
-        return f"{self.question}  [guess: {'none yet' if self.value is None else f'{self.value:g}'} {self.unit}]".replace(
-            " ]", "]"
-        )
-
-    def _ipython_display_(self):
-        from IPython.display import display
-
-        box = self.widget()
-        display(box) if box is not None else print(repr(self))
+        guess = "none yet" if self.value is None else self.said(self.value)
+        return f"{self.question}  [guess: {guess}]"
 
     def widget(self):
-        """The box to type in, or None when ipywidgets is not installed."""
+        """The question with what is needed to answer it, or None when ipywidgets is not installed."""
         try:
             import ipywidgets
         except ImportError:
             return None
-        label = ipywidgets.HTML(f"<b>Predict.</b> {self.question}")
-        entry = ipywidgets.Text(placeholder="your guess", description=self.unit, style={"description_width": "initial"})
-        said = ipywidgets.HTML()
+        label = ipywidgets.HTML(card(f"Predict. {self.question}"))
+        told = ipywidgets.HTML()
+        entry = self._entry(ipywidgets)
+        commit, show = (ipywidgets.Button(description=d, tooltip=t) for d, t in (
+            ("Commit", "keep this guess, then see the answer"), ("Show me", "see the answer without a guess")))  # fmt: skip
 
-        def keep(change):
+        def state() -> None:
+            without = "shown without a guess" if self.shown else ""
+            told.value = without if self.value is None else f"kept: {html.escape(self.said(self.value))}"
+
+        def keep(_) -> None:
             try:
-                self.value = float(change["new"].replace(",", "."))
-                said.value = f"kept: {self.value:g} {self.unit}"
-            except ValueError:
-                said.value = "a number, please" if change["new"].strip() else ""
+                self.commit(entry.value or "")
+            except ValueError as e:
+                told.value = html.escape(f"please: {e}")
 
-        entry.observe(keep, names="value")
-        return ipywidgets.VBox([label, ipywidgets.HBox([entry, said])])
+        commit.on_click(keep)
+        show.on_click(lambda _: self.show())
+        self.waiting.append(state)
+        state()
+        return ipywidgets.VBox([label, ipywidgets.HBox([entry, commit, show, told])])
+
+    def _entry(self, ipywidgets):
+        """A box for a number, or buttons for choices."""
+        given = self.value if isinstance(self.value, str) else "" if self.value is None else f"{self.value:g}"
+        if self.choices:
+            return ipywidgets.RadioButtons(options=self.choices, value=given or None)
+        wide = {"description_width": "initial"}
+        return ipywidgets.Text(value=given, placeholder="your guess", description=self.unit or "guess", style=wide)
+
+    def _ipython_display_(self):
+        from IPython.display import HTML, display
+
+        if static():
+            return display(HTML(card(f"Predict. {self.question}" + (f"  [{self.unit}]" if self.unit else ""))))
+        box = self.widget()
+        return display(box) if box is not None else print(repr(self))
 
 
-def predict(question: str, unit: str = "") -> Prediction:
-    """Ask. Keep the result in a variable and let it be the last line of the cell, so that it is shown."""
-    return Prediction(question, unit)
+def distance(guess, actual) -> str:
+    """How far a guess was off, in words."""
+    if isinstance(actual, str) or isinstance(guess, str):
+        return "; right" if guess == actual else "; not so"
+    if actual > 0 and guess > 0:
+        off = math.exp(abs(math.log(guess / actual)))
+        return "; spot on" if off < 1.1 else f"; off by a factor of {off:.2g}"
+    return "; spot on" if guess == actual else "; the other sign" if guess * actual < 0 else ""
+
+
+def predict(
+    key: str, question: str, unit: str = "", choices: tuple[str, ...] = (), usual: tuple | None = None
+) -> Prediction:
+    """Ask. `key`: notebook and number ("00.3"); `usual`: the usual wrong guess and what leads to it. Keep the result in a
+    variable and let it be the last line of the cell, so that it is shown."""
+    return Prediction(key, question, unit, choices, usual)
