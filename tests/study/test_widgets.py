@@ -36,7 +36,7 @@ def own_guesses(monkeypatch, tmp_path):
 def shown(behind, monkeypatch):
     """What a door displays: widgets and text, as IPython would be given them."""
     seen = []
-    monkeypatch.setattr("IPython.display.display", lambda *what, **kw: seen.extend(what))
+    monkeypatch.setattr("IPython.display.display", lambda *what, raw=False: seen.extend(what))
     behind._ipython_display_()
     return seen
 
@@ -78,7 +78,7 @@ class TestPredictions:
         assert again.value == 3 and again.widget().children[1].children[0].value == "3"
         assert "you said 3 times" in str(again.reveal(3)) and "spot on" in str(again.reveal(3.1))
         (seen,) = shown(again.reveal(4), monkeypatch)
-        assert "you said 3 times" in seen.data  # plain HTML: it needs no live kernel to be read
+        assert "you said 3 times" in seen["text/html"]  # plain HTML: it needs no live kernel to be read
         assert predict("00.2", "Another?").value is None
 
     def test_a_choice(self):
@@ -106,14 +106,22 @@ class TestPredictions:
         guess = predict("00.1", "How many?", usual=(4, "why"))
         assert (
             str(guess.reveal(3, ["a", "b"])) == "measured: 3\na\nb"
-            and "Predict. How many?" in shown(guess, monkeypatch)[0].data
+            and "Predict. How many?" in shown(guess, monkeypatch)[0]["text/plain"]
         )
         assert own_guesses.read_bytes() == before
 
     def test_markup_in_details_is_text(self, monkeypatch):
         monkeypatch.setenv("QCOURSE_STATIC", "1")
         (seen,) = shown(predict("00.1", "a < b?").reveal(3, "x <b>y</b>\nz"), monkeypatch)
-        assert "x &lt;b&gt;y" in seen.data
+        assert "x &lt;b&gt;y" in seen["text/html"] and "x <b>y</b>" in seen["text/plain"]
+
+    def test_every_widget_has_a_form_for_reading(self, monkeypatch):
+        monkeypatch.setenv("QCOURSE_STATIC", "1")
+        figure = plots.bars(["a"], [1], "t", "x")
+        assert shown(explore(lambda bits: figure, bits=[1, 2]), monkeypatch) == [figure]
+        (byte,) = shown(NibbleView(1, 2), monkeypatch)
+        assert "0xA9" in byte.data
+        shown(Decision(), monkeypatch)  # printed as text
 
 
 @pytest.mark.parametrize(

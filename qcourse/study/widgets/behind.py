@@ -1,7 +1,6 @@
 """What is seen only after a guess: a text, or a figure, behind a door that a prediction opens."""
 
 import html
-import os
 from collections.abc import Callable
 
 from matplotlib.figure import Figure
@@ -11,16 +10,18 @@ from qcourse.study.widgets.explore import png
 CARD = "border-left:4px solid #2b6cb0;padding:.4em .8em;margin:.3em 0;line-height:1.5"
 
 
-def static() -> bool:
-    """Whether this run makes the edition for reading, in which nothing is asked."""
-    return bool(os.environ.get("QCOURSE_STATIC"))
-
-
 def card(text: str) -> str:
     """Lines of text as HTML; code and tables keep their columns."""
     lines = html.escape(text).split("\n")
     more = f'<pre style="margin:.3em 0 0;white-space:pre-wrap">{chr(10).join(lines[1:])}</pre>' if lines[1:] else ""
     return f'<div style="{CARD}">{lines[0]}{more}</div>'
+
+
+def show(text: str) -> None:
+    """Display a text as a card, and as itself where there is no HTML."""
+    from IPython.display import display
+
+    display({"text/html": card(text), "text/plain": text}, raw=True)
 
 
 class Behind:
@@ -38,7 +39,7 @@ class Behind:
     __repr__ = __str__
 
     def _ipython_display_(self):
-        from IPython.display import HTML, display
+        from IPython.display import display
 
         try:
             import ipywidgets
@@ -46,7 +47,7 @@ class Behind:
             ipywidgets = None
         if self.prediction.open or ipywidgets is None:
             what = self.make() if self.prediction.open else str(self)
-            return display(HTML(card(what)) if isinstance(what, str) and ipywidgets is not None else what)
+            return show(what) if isinstance(what, str) else display(what)
         box = ipywidgets.VBox([ipywidgets.HTML(card(str(self)))])
 
         def open_door() -> None:

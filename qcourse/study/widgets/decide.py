@@ -1,5 +1,7 @@
 """Which constraint binds you → which family. The first question to ask, before any format is named."""
 
+from qcourse.study.widgets import static
+
 DECISIONS = {
     "The weights do not fit the memory": (
         "weight-only 4-bit: AWQ or GPTQ, W4A16",
@@ -61,5 +63,5 @@ class Decision:
     def _ipython_display_(self):
         from IPython.display import display
 
-        box = self.widget()
+        box = None if static() else self.widget()
         display(box) if box is not None else print(repr(self))

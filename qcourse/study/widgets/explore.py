@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 from matplotlib.figure import Figure
 
+from qcourse.study.widgets import static
+
 
 def png(fig: Figure) -> bytes:
     """The figure as PNG bytes."""
@@ -59,7 +61,7 @@ class Explorer:
     def _ipython_display_(self):
         from IPython.display import display
 
-        box = self.widget()
+        box = None if static() else self.widget()
         display(box if box is not None else self.figure)
 
 

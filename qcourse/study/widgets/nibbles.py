@@ -1,5 +1,7 @@
 """Two nibbles in a byte, bit by bit: move a code and watch which bits change."""
 
+from qcourse.study.widgets import static
+
 CELL = "display:inline-block;width:1.7em;text-align:center;font-family:monospace;font-size:1.2em;border:1px solid #8a8f98;"
 LOW, HIGH = "background:#cfe0f5;color:#111;", "background:#f8dfc3;color:#111;"
 
@@ -56,5 +58,5 @@ class NibbleView:
     def _ipython_display_(self):
         from IPython.display import HTML, display
 
-        box = self.widget()
+        box = None if static() else self.widget()
         display(box if box is not None else HTML(self._repr_html_()))

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable
 
 from matplotlib.figure import Figure
 
-from qcourse.study.widgets import guesses
-from qcourse.study.widgets.behind import Behind, card, static
+from qcourse.study.widgets import guesses, static
+from qcourse.study.widgets.behind import Behind, card, show
 
 
 class Prediction:
@@ -114,12 +114,12 @@ class Prediction:
         return ipywidgets.Text(value=given, placeholder="your guess", description=self.unit or "guess", style=wide)
 
     def _ipython_display_(self):
-        from IPython.display import HTML, display
+        from IPython.display import display
 
-        if static():
-            return display(HTML(card(f"Predict. {self.question}" + (f"  [{self.unit}]" if self.unit else ""))))
-        box = self.widget()
-        return display(box) if box is not None else print(repr(self))
+        box = None if static() else self.widget()
+        if box is not None:
+            return display(box)
+        return show(f"Predict. {self.question}  [{self.unit or 'your guess'}]") if static() else print(repr(self))
 
 
 def distance(guess, actual) -> str:
