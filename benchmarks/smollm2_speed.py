@@ -59,7 +59,7 @@ def measure(models: dict, peer: dict[str, Callable]) -> dict[str, dict]:
     found: dict[str, dict] = {}
     calls = {name: decode(m, PROMPT, TOKENS) for name, m in models.items()}
     extra = {f"llama.cpp {k}": peer[k] for k in ("prompt", "decode") if peer}
-    times = interleaved(calls | extra, repeats=7, warmup=1, limit=240)
+    times = interleaved(calls | extra, repeats=5, warmup=1, limit=120)
     for name in calls:
         found[name] = {"decode": as_json(Speed.of(TOKENS, times[name]))}
     if peer:
@@ -69,7 +69,7 @@ def measure(models: dict, peer: dict[str, Callable]) -> dict[str, dict]:
         found["llama.cpp (Q4_1)"] = {"decode": rates}
     calls = {name: prefill(m, PREFILL) for name, m in models.items()}
     calls |= {"llama.cpp (Q4_1)": peer["prefill"]} if peer else {}
-    for name, t in interleaved(calls, repeats=5, warmup=1, limit=240).items():
+    for name, t in interleaved(calls, repeats=3, warmup=1, limit=90).items():
         found[name]["prefill"] = as_json(Speed.of(PREFILL, t))
     return found
 

@@ -6,6 +6,7 @@ Does not handle: tools, images, system prompts of your own. A model without a te
 
 import codecs
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 from jinja2 import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -13,6 +14,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from qcourse.checkpoints.errors import CheckpointError
 from qcourse.models.generate import stream
 from qcourse.models.kv_cache import KVCache
+from qcourse.models.loader import load_model, load_tokenizer
 
 ENDS = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end|>", "</s>")  # control tokens that end an answer
 
@@ -40,6 +42,17 @@ def pieces_of_text(tokenizer, ids: Iterable[int]) -> Iterator[str]:
     for i in ids:
         yield decoder.decode(tokenizer.token_bytes[i] if i < len(tokenizer.token_bytes) else b"")
     yield decoder.decode(b"", final=True)
+
+
+@lru_cache(maxsize=2)
+def loaded(source: str, quantization: str | None) -> tuple:
+    """(model, tokenizer), kept for the next question."""
+    return load_model(source, quantization), load_tokenizer(source)
+
+
+def ask(question: str, source: str = "smollm2", quantization: str | None = None, **settings) -> str:
+    """The answer to one question, in a conversation of its own; `settings` are `Chat`'s. Raises what `load_model` raises."""
+    return "".join(Chat(*loaded(source, quantization), **settings).say(question))
 
 
 class Chat:

@@ -33,8 +33,9 @@ def figure(columns: int = 1, title: str = "", width: float = 8, height: float = 
     return fig, axes
 
 
-def staircase(W: Tensor, W_hat: Tensor, title: str, step: float | None = None) -> Figure:
-    """Left: each weight against what is stored for it. Right: the error, with its bound of half a step."""
+def staircase(W: Tensor, W_hat: Tensor, title: str, step: float | None = None, limit: float | None = None) -> Figure:
+    """Left: each weight against what is stored for it. Right: the error, with its bound of half a step; `limit` holds its
+    axis still between pictures that are to be compared."""
     fig, (a, b) = figure(2, title)
     order = W.flatten().argsort()
     w, v = W.flatten()[order].tolist(), W_hat.flatten()[order].tolist()
@@ -46,7 +47,14 @@ def staircase(W: Tensor, W_hat: Tensor, title: str, step: float | None = None) -
     for y in (step / 2, -step / 2) if step else ():
         b.axhline(y, color=RED, lw=1, ls="--")
     b.set(xlabel="weight w", ylabel="error ŵ − w  (dashed: ±s/2)")
+    if limit is not None:
+        b.set_ylim(-limit, limit)
     return fig
+
+
+def short(value: float) -> str:
+    """Three digits, and thousands written out: 0.0123, 45.6, 1,230."""
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e7 else f"{value:.3g}"
 
 
 def bars(labels, values, title: str, xlabel: str, errors=None, colors=BLUE, log=False) -> Figure:
@@ -60,7 +68,7 @@ def bars(labels, values, title: str, xlabel: str, errors=None, colors=BLUE, log=
         ax.set_xscale("log")
     ax.grid(axis="y", visible=False)
     for position, value, e in zip(y, values, errors or [0] * len(y), strict=True):
-        ax.annotate(f" {value:.3g}", (value + e, position), va="center", size=9)
+        ax.annotate(f" {short(value)}", (value + e, position), va="center", size=9)
     ax.margins(x=0.12)
     return fig
 
@@ -108,13 +116,15 @@ def heat(panels: dict[str, Tensor], title: str, xlabel: str, ylabel: str) -> Fig
     return fig
 
 
-def channels(panels: dict[str, Tensor], title: str, xlabel: str, ylabel: str) -> Figure:
-    """One panel a vector: a thin bar for every channel, so that loud ones stand out."""
+def channels(panels: dict[str, Tensor], title: str, xlabel: str, ylabel: str, tops: list[float] | None = None) -> Figure:
+    """One panel a vector: a thin bar for every channel, so that loud ones stand out. `tops`: the end of each panel's axis,
+    the same for two that are to be compared."""
     fig, axes = figure(len(panels), title, width=9, height=2.9, squeeze=False)
-    for ax, color, (name, values) in zip(axes[0], (BLUE, GREEN, ORANGE, RED), panels.items(), strict=False):
+    tops = tops or [None] * len(panels)
+    for ax, color, (name, values), top in zip(axes[0], (BLUE, GREEN, ORANGE, RED), panels.items(), tops, strict=False):
         ax.vlines(range(len(values)), 0, values.tolist(), color=color, lw=0.9)
         ax.set_title(name, weight="normal", size=9)
-        ax.set(xlabel=xlabel, ylabel=ylabel if ax is axes[0][0] else "", ylim=(0, None))
+        ax.set(xlabel=xlabel, ylabel=ylabel if ax is axes[0][0] else "", ylim=(0, top))
     return fig
 
 

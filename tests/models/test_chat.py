@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from qcourse.cli import main
-from qcourse.models.chat import Chat, pieces_of_text, render
+from qcourse.models.chat import Chat, ask, loaded, pieces_of_text, render
 from qcourse.models.generate import choose_token, generate, stream
 from qcourse.models.loader import CheckpointError
 
@@ -84,6 +84,12 @@ def test_what_outgrows_the_context_is_forgotten_and_counted(shipped, tokenizer):
     assert chat.dropped > 0 and len(chat.messages) < 10
     with pytest.raises(ValueError, match="positions are too few"):
         list(chat.say("x = 1\n" * 60))
+
+
+def test_ask_is_a_conversation_of_one_question(shipped, tokenizer):
+    said = "".join(Chat(shipped, tokenizer, max_new_tokens=6).say("def f("))
+    assert ask("def f(", "shipped", max_new_tokens=6) == said == ask("def f(", "shipped", max_new_tokens=6)
+    assert loaded.cache_info().hits and ask("def f(", "shipped", "W2A16", max_new_tokens=6) != said
 
 
 def test_a_control_token_in_a_message_is_refused(shipped, tokenizer):

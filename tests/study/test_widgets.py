@@ -1,5 +1,6 @@
 """Widgets without a browser: what they keep, what they show, and that plain Python is enough."""
 
+import asyncio
 import builtins
 import json
 
@@ -219,3 +220,17 @@ def test_choosing_a_constraint_changes_the_family():
     for constraint, (family, _) in DECISIONS.items():
         box.children[0].value = constraint
         assert family in box.children[1].value and decision.answer.startswith(family)
+
+
+def test_many_moves_are_one_picture_of_the_last():
+    drawn = []
+    e = explore(lambda bits: drawn.append(bits) or plots.bars(["a"], [bits], "t", "x"), bits=[1, 2, 3, 4])
+    slider = e.widget().children[0]
+
+    async def drag():
+        for bits in (2, 3, 4):
+            slider.value = bits
+        await asyncio.sleep(0.2)
+
+    asyncio.run(drag())
+    assert drawn == [1, 4]

@@ -1,5 +1,6 @@
-"""A figure with sliders: dragging redraws it. One redraw is one PNG, so a slow kernel shows the last position only."""
+"""A figure with sliders: it follows while one drags, at the pace that the kernel can keep."""
 
+import asyncio
 import io
 from collections.abc import Callable
 
@@ -22,7 +23,7 @@ class Explorer:
         self.draw, self.choices = draw, choices
         self.values = {name: options[0] for name, options in choices.items()}
         self.figure = draw(**self.values)
-        self.sliders, self.image = {}, None
+        self.sliders, self.image, self.due = {}, None, None
 
     def set(self, **values) -> "Explorer":
         """Move sliders. Raises ValueError for a value that the slider does not have."""
@@ -35,8 +36,19 @@ class Explorer:
         self.redraw()
         return self
 
+    def soon(self) -> None:
+        """Redraw once the moves that have arrived are read, however many they are: the picture follows a dragging hand, and
+        a slow kernel or network shows the last position instead of a queue of old ones."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # no kernel
+            return self.redraw()
+        if self.due is None:
+            self.due = loop.call_later(0.03, self.redraw)
+
     def redraw(self) -> None:
         """Draw for the current values."""
+        self.due = None
         self.figure = self.draw(**self.values)
         if self.image is not None:
             self.image.value = png(self.figure)
@@ -49,12 +61,8 @@ class Explorer:
             return None
         self.image = ipywidgets.Image(value=png(self.figure), format="png")
         for name, options in self.choices.items():
-            slider = ipywidgets.SelectionSlider(
-                options=sorted(options), value=self.values[name], description=name, continuous_update=False
-            )
-            slider.observe(
-                lambda change, name=name: (self.values.update({name: change["new"]}), self.redraw()), names="value"
-            )
+            slider = ipywidgets.SelectionSlider(options=sorted(options), value=self.values[name], description=name)
+            slider.observe(lambda change, name=name: (self.values.update({name: change["new"]}), self.soon()), names="value")
             self.sliders[name] = slider
         return ipywidgets.VBox([*self.sliders.values(), self.image])
 

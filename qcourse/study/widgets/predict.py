@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 
 from matplotlib.figure import Figure
 
+from qcourse.study.plots import short
 from qcourse.study.widgets import guesses, static
 from qcourse.study.widgets.behind import Behind, card, show
 
@@ -53,7 +54,7 @@ class Prediction:
 
     def said(self, value) -> str:
         """A value with its unit."""
-        return f"{value if isinstance(value, str) else format(value, '.3g')} {self.unit}".rstrip()
+        return f"{value if isinstance(value, str) else short(value)} {self.unit}".rstrip()
 
     def verdict(self, actual, how: str = "measured") -> str:
         """The truth, the guess beside it and by what factor it was off, and the usual wrong guess. Never a score."""
