@@ -15,12 +15,13 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 HEADING = "The same on a model that people use"
 WRITTEN = re.compile(r"[+−-]?\d[\d,]*(?:\.\d+)?")
 NOT_MEASURED = (
-    r"`[^`]*`|arXiv:\S+|et al\. \d{4}|§ ?\d+|[Nn]otebook \d\d|^#+ .*$|^```[^`]*```| {4}\S.*$|SmolLM2-135M\S*|SmolLM2|Q4_1"
+    r"`[^`]*`|\d{4}-\d\d-\d\d|arXiv:\S+|et al\. \d{4}|§ ?\d+|[Nn]otebook \d\d|^#+ .*$|^```[^`]*```| {4}\S.*$|SmolLM2-135M\S*|SmolLM2|Q4_1"
 )
 FACTS = {  # what is no measurement: sizes of the file and of the model, formats, dates of papers, rules of the course
     "135": "million weights", "93": "MB of the wheel", "37": "times the shipped model's", "5": "bits of Q4_1",
     "576": "K", "1536": "K", "4.5": "576 / 128", "128": "G", "64": "G", "32": "G", "49,152": "vocabulary",
     "210": "matrices", "30": "layers", "16": "bits", "8": "bits", "4": "bits", "3": "bits", "2": "bits", "0": "α, position",
+    "512": "tokens a window",
     "1": "α, a token", "0.8": "Xiao et al.'s α", "0.9": "Xiao et al.'s α", "3.7": "million weights of the shipped model",
 }  # fmt: skip
 
