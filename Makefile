@@ -16,10 +16,10 @@ WARM_UP := echo "Compiling the CPU kernels for this machine (once; seconds) ..."
 
 .DEFAULT_GOAL := help
 .PHONY: help lab test interop interop-vllm interop-harness interop-classroom notebooks labs mutants soak fuzz lint bench bench-gpu \
-	captures-smollm2 train clean check-python test-browser
+	captures-smollm2 train clean check-python
 
 help: ## list the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 check-python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || { \
@@ -89,10 +89,6 @@ interop-classroom: $(VENV)/.installed-test ## the real nbgrader and the real Jup
 		configurable-http-proxy || echo "without npm the JupyterHub test is skipped"
 	PATH="$(CURDIR)/.venv-classroom/bin:$(CURDIR)/.venv-classroom/node_modules/.bin:$$PATH" .venv-classroom/bin/python -m pytest \
 		tests/interop/test_nbgrader.py tests/interop/test_jupyterhub.py --override-ini addopts=-q --override-ini filterwarnings=
-
-test-browser: $(VENV)/.installed-test ## a learner's first steps in a real JupyterLab (needs Chromium: apt install chromium)
-	@$(PIP) playwright || $(HOW_IT_FAILED)
-	$(BIN)/python -m pytest tests/interop/test_browser.py --override-ini addopts=-q --override-ini filterwarnings= $(PYTEST_ARGS)
 
 notebooks: $(VENV)/.installed-test ## re-execute the notebooks and normalise their outputs
 	$(BIN)/python -m tools.notebooks $(NOTEBOOKS)

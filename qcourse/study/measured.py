@@ -40,7 +40,9 @@ def read_capture(path: Path) -> dict:
 
 
 def protocol(settings: dict) -> str:
-    """Windows and their length in words, where there are windows."""
+    """Windows and their length in words, or what took turns with how many threads, or how a chat was drawn."""
+    if "threads" in settings:
+        return f"{settings['threads']} threads, all in turns"
     return f"{settings['n']} windows of {settings['seq_len']} tokens" if "n" in settings else "greedy"
 
 
