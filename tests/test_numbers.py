@@ -15,7 +15,8 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 HEADING = "The same on a model that people use"
 WRITTEN = re.compile(r"[+−-]?\d[\d,]*(?:\.\d+)?")
 NOT_MEASURED = (
-    r"`[^`]*`|\d{4}-\d\d-\d\d|arXiv:\S+|et al\. \d{4}|§ ?\d+|[Nn]otebook \d\d|^#+ .*$|^```[^`]*```| {4}\S.*$|SmolLM2-135M\S*|SmolLM2|Q4_1"
+    r"`[^`]*`|\d{4}-\d\d-\d\d|arXiv:\S+|et al\. \d{4}|§ ?\d+|[Nn]otebook \d\d|^#+ .*$"
+    r"|^```[^`]*```| {4}\S.*$|SmolLM2-135M\S*|SmolLM2|Q4_1"
 )
 FACTS = {  # what is no measurement: sizes of the file and of the model, formats, dates of papers, rules of the course
     "135": "million weights", "93": "MB of the wheel", "37": "times the shipped model's", "5": "bits of Q4_1",
