@@ -7,6 +7,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from qcourse.study.experiments import EXPERIMENTS
 from qcourse.study.measured import read_capture
 
 ROOT = Path(__file__).parent.parent
@@ -76,6 +77,9 @@ def test_there_are_captures_and_each_is_complete():
     for path in CAPTURES:
         capture = read_capture(path)
         assert capture["complete"] and capture["settings"]["subject"] == "smollm2", path
+        full = EXPERIMENTS[name].full if (name := path.stem.removeprefix("smollm2-")) in EXPERIMENTS else {}
+        assert set(full.get("formats", ())) <= set(capture["results"]), path
+        assert all(capture["settings"][k] == full[k] for k in full if k != "formats"), path
         assert "smollm2" in capture["command"] and capture["versions"]["torch"]
 
 

@@ -60,9 +60,8 @@ def by_position(n: int, tokens: int, step: int = 128) -> str:
         for ids in text.ids.split(4):
             losses = F.cross_entropy(model(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
             nats += losses.view(len(ids), -1).sum(0)
-    cells = [
-        nats[i : i + step].sum().item() / math.log(2) / sizes[i : i + step].sum().item() for i in range(0, tokens, step)
-    ]
+    starts = range(0, tokens, step)
+    cells = [nats[i : i + step].sum().item() / math.log(2) / sizes[i : i + step].sum().item() for i in starts]
     head = " | ".join(f"{i}–{i + step - 1}" for i in starts)
     return f"| {head} |\n{'|---' * len(cells)}|\n| {' | '.join(f'{c:.2f}' for c in cells)} |"
 

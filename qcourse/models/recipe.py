@@ -95,14 +95,13 @@ def check_tokens(folder: Path, ids: dict, recipe: TrainConfig, vocab_size: int) 
             raise ValueError(f"{folder}: {split} holds id {int(ids[split].max())}, the vocabulary has {vocab_size}")
 
 
-def check_state(path: Path, state: dict, model) -> None:
-    """Raise ValueError unless a saved state has the tensors of this model: a run goes on with the shape it began with."""
+def check_state(path: Path, state: dict, model, instead: str = "choose another --out") -> None:
+    """Raise ValueError, saying what to do `instead`, unless a saved state has the tensors of this model: a run goes on with
+    the shape it began with."""
     for name, p in model.named_parameters():
         held = tuple(state[name].shape) if name in state else "nothing"
         if held != tuple(p.shape):
-            raise ValueError(
-                f"{path} holds a run of another shape ({name}: {held}, not {tuple(p.shape)}): choose another --out"
-            )
+            raise ValueError(f"{path} holds a run of another shape ({name}: {held}, not {tuple(p.shape)}): {instead}")
     extra = sorted(n for n in state if "::" not in n and n not in dict(model.named_parameters()))
     if extra:
-        raise ValueError(f"{path} holds a run of another shape ({extra[0]} has no place here): choose another --out")
+        raise ValueError(f"{path} holds a run of another shape ({extra[0]} has no place here): {instead}")

@@ -11,6 +11,16 @@ from qcourse.models.recipe import TrainConfig, check_state
 from qcourse.models.tokenizer import Tokenizer
 
 
+def first_weights(
+    model: LlamaForCausalLM, config: TrainConfig, tokenizer: Tokenizer, start_from: Path | None
+) -> torch.Tensor:
+    """Random weights, or those of `start_from`. Returns the loud channels' indices."""
+    loud = init_weights(model, config)
+    if start_from is not None:
+        continue_from(model, tokenizer, start_from)
+    return loud
+
+
 def init_weights(model: LlamaForCausalLM, config: TrainConfig) -> torch.Tensor:
     """Normal(0, 0.02), residual outputs scaled by depth, loud gains set. Returns the loud channels' indices."""
     torch.manual_seed(config.seed)
@@ -38,7 +48,7 @@ def continue_from(model: LlamaForCausalLM, tokenizer: Tokenizer, source: Path) -
     """Start with the weights of `source`, a folder of the same shape, which may have another tokenizer: a token that it
     knows keeps its embedding, another gets the mean of its pieces'. Raises ValueError for another shape."""
     old, words = load_model(source), load_tokenizer(source)
-    check_state(source, dict(old.named_parameters()), model)
+    check_state(source, dict(old.named_parameters()), model, "--start-from needs 16-bit weights of the shape to be trained")
     rows = old.model.embed_tokens.weight.float()
     known = {b: i for i, b in enumerate(words.token_bytes) if b}
     for name, p in model.named_parameters():

@@ -27,9 +27,9 @@ from safetensors.torch import load_file, save_file
 
 from qcourse.models import corpus
 from qcourse.models.llama import LlamaConfig, LlamaForCausalLM
-from qcourse.models.loader import save_model
+from qcourse.models.loader import open_checkpoint, save_model
 from qcourse.models.recipe import TrainConfig, check_run, check_state, check_tokens
-from qcourse.models.start import continue_from, init_weights, set_gain
+from qcourse.models.start import first_weights, set_gain
 from qcourse.models.tokenizer import Tokenizer, train_bpe
 
 
@@ -168,14 +168,14 @@ def train(
     Raises ValueError before any work for a recipe, shape, device or folder that cannot be.
     """
     check_run(model_config, config, device, data)
+    if start_from is not None:
+        open_checkpoint(start_from)  # what is no model is said now
     tokenizer, ids = tokenize(data or out, model_config.vocab_size)
     check_tokens(data or out, ids, config, model_config.vocab_size)
     out.mkdir(parents=True, exist_ok=True)
     tokenizer.save(out / "tokenizer.json")
     model = LlamaForCausalLM(model_config, dtype=torch.float32)
-    loud = init_weights(model, config)
-    if start_from is not None:
-        continue_from(model, tokenizer, start_from)
+    loud = first_weights(model, config, tokenizer, start_from)
     model.to(device)
     optimizer = make_optimizer(model, config)
     start = begin(out, model, optimizer, loud, config, start_from)

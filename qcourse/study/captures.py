@@ -17,17 +17,28 @@ def load(folder: Path, pattern: str = "eval-*.json", needs: tuple[str, ...] = ("
 
     Raises ValueError naming a file without provenance or without what it `needs`.
     """
-    captures = []
-    for path in Path(folder).glob(pattern):
-        try:
-            capture = json.loads(path.read_text(encoding="utf-8"))
-            missing = (PROVENANCE | set(needs)) - capture.keys()
-        except (ValueError, OSError, AttributeError) as e:
-            raise ValueError(f"{path} is no capture: not a JSON object ({e})") from e
-        if missing:
-            raise ValueError(f"{path} is no capture: {', '.join(sorted(missing))} missing")
-        captures.append(capture | {"path": path.name})
-    return sorted(captures, key=lambda c: c["date"])
+    found = [read(path, needs) | {"path": path.name} for path in Path(folder).glob(pattern)]
+    return sorted(found, key=lambda c: c["date"])
+
+
+def read(path: Path, needs: tuple[str, ...] = ("settings", "results")) -> dict:
+    """One capture. Raises ValueError naming a file without provenance or without what it `needs`, FileNotFoundError."""
+    try:
+        capture = json.loads(path.read_text(encoding="utf-8"))
+        missing = (PROVENANCE | set(needs)) - capture.keys()
+    except FileNotFoundError:
+        raise
+    except (ValueError, OSError, AttributeError) as e:
+        raise ValueError(f"{path} is no capture: not a JSON object ({e})") from e
+    if missing:
+        raise ValueError(f"{path} is no capture: {', '.join(sorted(missing))} missing")
+    return capture
+
+
+def source(capture: dict, name: str) -> str:
+    """Where a capture's numbers come from: file, device, date, versions."""
+    versions = ", ".join(f"{k} {v}" for k, v in capture["versions"].items())
+    return f"Replayed from {name}: {capture['device']}, {capture['date']}, {versions}"
 
 
 def replay(folder: Path, device: str = "cuda") -> str:
@@ -36,8 +47,7 @@ def replay(folder: Path, device: str = "cuda") -> str:
     if not found:
         return NOT_MEASURED
     c = found[-1]
-    versions = ", ".join(f"{k} {v}" for k, v in c["versions"].items())
-    return f"Replayed from {c['path']}: {c['device']}, {c['date']}, {versions}\n$ {c['command']}\n\n{markdown(c)}"
+    return f"{source(c, c['path'])}\n$ {c['command']}\n\n{markdown(c)}"
 
 
 def replay_kernels(folder: Path) -> str:

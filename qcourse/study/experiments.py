@@ -1,7 +1,8 @@
 """The experiments that are made on every subject, each a generator of (key, numbers), so that an interrupted run goes on.
 
-`FULL` are the settings of a capture (hours), `LIVE` those of a notebook's cell (a minute or two). `done` holds the keys that
-are known already. Every text is of the reader's own standard library (models.corpus).
+Each has the settings of a capture (`full`, up to an hour) and those of a notebook's cell (`live`, a minute or two; without
+them it is only replayed). `done` holds the keys that are known already. Every text is of the reader's own standard library
+(models.corpus).
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +20,7 @@ FOUR_BITS = "W4A16_G64"
 WEIGHTS = ["W8A16", "W4A16_CHANNEL", "W4A16_G64", "W4A16_G32", "W4A16_ASYM_G64", "W4A16_ASYM_G64+awq", "W3A16_G64",
            "W3A16_G64+awq", "W2A16_G32", "FP8A16_E5M2", "as-is"]  # fmt: skip
 SWEEP = [f"W8A8_STATIC+smoothquant@{a}" for a in (0, 0.25, 0.5, 0.7, 0.8, 0.9, 1)]
-BOTH = ["W8A8", "W8A8_STATIC", "FP8_DYNAMIC", SWEEP[4], SWEEP[2], SWEEP[0], SWEEP[6], *SWEEP, "W8A8+smoothquant", "FP8"]
+BOTH = ["W8A8", "W8A8_STATIC", "FP8_DYNAMIC", "FP8", "W8A8+smoothquant", *SWEEP]
 WITHOUT = "bf16 without one weight"
 SITES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
@@ -129,7 +130,7 @@ def formats(source: Path | str, done: Mapping, n: int, seq_len: int, formats: li
 BIG, SMALL = {"n": 64, "seq_len": 512}, {"n": 8, "seq_len": 256}
 EXPERIMENTS = {
     "weights": Experiment(formats, BIG | {"formats": WEIGHTS}, SMALL | {"formats": WEIGHTS[:5]}),
-    "both": Experiment(formats, BIG | {"formats": BOTH}, SMALL | {"formats": BOTH[:7]}),
+    "both": Experiment(formats, BIG | {"formats": BOTH}, SMALL | {"formats": BOTH[:3]}),
     "outliers": Experiment(outliers, {"n": 8, "seq_len": 512}, {"n": 4, "seq_len": 256}),
     "first-token": Experiment(first_token, {"n": 8, "seq_len": 512}, {"n": 4, "seq_len": 256}),
     "super-weight": Experiment(super_weight, BIG, SMALL),

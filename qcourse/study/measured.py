@@ -2,12 +2,12 @@
 capture is an experiment with its full settings, kept with device, date, versions and command.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from qcourse.models.subjects import fetched, source_of
+from qcourse.study import captures
 from qcourse.study.evaluate import provenance
 from qcourse.study.experiments import EXPERIMENTS
 from qcourse.study.results import identity, try_output, write
@@ -28,15 +28,8 @@ def capture_file(folder: Path, name: str, subject: str = "smollm2") -> Path:
 
 
 def read_capture(path: Path) -> dict:
-    """A capture, whole. Raises ValueError for a file that is none, FileNotFoundError where there is no file."""
-    try:
-        capture = json.loads(path.read_text(encoding="utf-8"))
-        missing = {"device", "date", "versions", "command", "settings", "results", "complete"} - capture.keys()
-    except (ValueError, AttributeError) as e:
-        raise ValueError(f"{path} is no capture: not a JSON object ({e})") from e
-    if missing:
-        raise ValueError(f"{path} is no capture: {', '.join(sorted(missing))} missing")
-    return capture
+    """A capture of an experiment. Raises what `captures.read` raises."""
+    return captures.read(path, ("settings", "results", "complete"))
 
 
 def protocol(settings: dict) -> str:
@@ -49,19 +42,18 @@ def protocol(settings: dict) -> str:
 def replay(path: Path, formats: list[str] | None = None) -> Measured:
     """What a capture holds (of some `formats` and bf16, or everything), said with its provenance."""
     c = read_capture(path)
-    versions = ", ".join(f"{k} {v}" for k, v in c["versions"].items())
-    said = f"Replayed from {path.name} ({c['device']}; {c['date'][:10]}; {versions}; {protocol(c['settings'])})"
     kept = c["results"] if formats is None else {f: c["results"][f] for f in dict.fromkeys(["bf16", *formats])}
-    return Measured(kept, f"{said}\n$ {c['command']}", live=False)
+    said = f"{captures.source(c, path.name)}; {protocol(c['settings'])}\n$ {c['command']}"
+    return Measured(kept, said, live=False)
 
 
-def experiment(name: str, captures: Path, subject: str = "smollm2", **settings) -> Measured:
+def experiment(name: str, folder: Path, subject: str = "smollm2", **settings) -> Measured:
     """An experiment on a subject: live with its small settings where that takes a minute or two, else replayed.
 
     `settings` replace the live ones; of them `formats` also chooses what is replayed. Raises KeyError for an unknown
     experiment, and for a format that the capture does not hold.
     """
-    found, path = EXPERIMENTS.get(name), capture_file(captures, name, subject)
+    found, path = EXPERIMENTS.get(name), capture_file(folder, name, subject)
     if found is None or not found.live or (subject != "shipped" and not fetched(subject)):
         return replay(path, settings.get("formats"))
     settings = found.live | settings
@@ -81,22 +73,23 @@ def table(results: dict[str, dict]) -> str:
     return "\n".join(lines)
 
 
-def keep(name: str, captures: Path, command: str, subject: str = "smollm2", show: Callable = print) -> None:
+def keep(name: str, folder: Path, command: str, subject: str = "smollm2", show: Callable = print) -> None:
     """Make an experiment with its full settings and keep it, written after every key; an interrupted one is continued.
 
     Raises ValueError for a file that holds another model, text or settings, and for one that cannot be written.
     """
-    found, path = EXPERIMENTS[name], capture_file(captures, name, subject)
-    settings = {"subject": subject, **found.full, **identity(source_of(subject))}
+    found, path = EXPERIMENTS[name], capture_file(folder, name, subject)
+    same = {k: v for k, v in found.full.items() if k != "formats"}  # each format's numbers stand by themselves
+    settings = {"subject": subject, **same, **identity(source_of(subject))}
     results = {}
     if path.exists():
         before = read_capture(path)
         differ = [k for k in settings if before["settings"].get(k) != settings[k]]
         if differ:
             raise ValueError(f"{path} was made with other settings ({', '.join(differ)}): remove it to measure again")
-        if before["complete"]:
-            return show(f"{path}: complete")
         results = before["results"]
+        if before["complete"] and set(found.full.get("formats", ())) <= set(results):
+            return show(f"{path}: complete")
     try_output(path)
     capture = provenance("cpu") | {"command": command, "settings": settings, "results": results, "complete": False}
     for key, numbers in found.run(subject, dict(results), **found.full):

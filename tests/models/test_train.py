@@ -111,8 +111,14 @@ def test_a_run_that_starts_from_a_model_begins_with_its_weights(tmp_path, data):
         )
         assert torch.allclose(model.model.embed_tokens.weight[i], rows[kept].mean(0), atol=1e-6), token
     wide = LlamaForCausalLM(LlamaConfig(**{**asdict(TINY), "hidden_size": 64}), dtype=torch.float32)
-    with pytest.raises(ValueError, match="another shape"):
+    with pytest.raises(ValueError, match="another shape.*--start-from needs"):
         continue_from(wide, other, tmp_path / "first")
+
+
+def test_a_start_that_is_no_model_is_said_before_any_work(tmp_path, data):
+    with pytest.raises(ValueError, match="config.json"):
+        train(tmp_path / "run", TINY, RECIPE, data=data, start_from=tmp_path)
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_command(tmp_path, data, capsys):

@@ -199,6 +199,16 @@ class TestCaptures:
         keep()
         assert (tmp_path / "shipped-toy.json").read_bytes() == before and len(toy) == 4
 
+    def test_a_format_that_was_added_is_measured_and_the_others_are_kept(self, tmp_path, monkeypatch):
+        def run(source, done, formats):
+            yield from ((f, {"by": formats}) for f in formats if f not in done)
+
+        for formats in (["a", "b"], ["b", "c", "a"]):
+            monkeypatch.setitem(measured.EXPERIMENTS, "toy", Experiment(run, {"formats": formats}))
+            measured.keep("toy", tmp_path, "c", "shipped", show=lambda text: None)
+        results = measured.read_capture(tmp_path / "shipped-toy.json")["results"]
+        assert [r["by"] for r in results.values()] == [["a", "b"], ["a", "b"], ["b", "c", "a"]]
+
     def test_numbers_of_another_model_are_not_continued(self, tmp_path, toy):
         toy.extend("xy")
         measured.keep("toy", tmp_path, "c", "shipped", show=lambda text: None)
