@@ -1,6 +1,6 @@
 """The experiments that are made on every subject, each a generator of (key, numbers), so that an interrupted run goes on.
 
-Each has the settings of a capture (`full`, up to an hour) and those of a notebook's cell (`live`, a minute or two; without
+Each has the settings of a capture (`full`, up to an hour) and those of a notebook's cell (`live`, a few minutes; without
 them it is only replayed). `done` holds the keys that are known already. Every text is of the reader's own standard library
 (models.corpus).
 """

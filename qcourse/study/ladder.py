@@ -68,7 +68,8 @@ def ladder(
     if not left:
         return
     context = min(256, open_checkpoint(source).config.max_position_embeddings)
-    text, sample = windows(source, n, seq_len), windows(source, CALIBRATION_WINDOWS, context, "calibration").ids
+    few = max(4, min(n, CALIBRATION_WINDOWS))  # a quick look calibrates quickly
+    text, sample = windows(source, n, seq_len), windows(source, few, context, "calibration").ids
     kl = Divergence(min(n, KL_WINDOWS))
     model = prepare(source, "bf16", sample)
     reference = perplexity(model, text, batch=4, look=kl.keep)

@@ -48,7 +48,7 @@ def replay(path: Path, formats: list[str] | None = None) -> Measured:
 
 
 def experiment(name: str, folder: Path, subject: str = "smollm2", **settings) -> Measured:
-    """An experiment on a subject: live with its small settings where that takes a minute or two, else replayed.
+    """An experiment on a subject: live with its small settings where that takes a few minutes, else replayed.
 
     `settings` replace the live ones; of them `formats` also chooses what is replayed. Raises KeyError for an unknown
     experiment, and for a format that the capture does not hold.
