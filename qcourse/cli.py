@@ -51,7 +51,7 @@ def add_labs(commands) -> None:
         "--guesses", action="store_true", help="forget the guesses of that notebook instead; labs stay as they are"
     )
     p.set_defaults(run=run_reset)
-    p = commands.add_parser("progress", help="what you guessed in the notebooks")
+    p = commands.add_parser("progress", help="what you guessed and wrote in notebooks and labs")
     p.set_defaults(run=lambda args: run_progress())
     p = commands.add_parser("warm-up", help="compile the CPU kernels for this machine, once")
     p.set_defaults(run=lambda args: run_warm_up())
@@ -71,17 +71,30 @@ def run_reset(args) -> None:
     print(f"{done.fresh} is fresh again (in JupyterLab: File > Reload Notebook from Disk)")
 
 
+def in_order(key: str) -> list:
+    """01.2 before 01.10, notebooks before labs."""
+    return [(not n.isdigit(), int(n) if n.isdigit() else 0, n) for n in key.split(".")]
+
+
 def run_progress() -> None:
-    """Every guess, by notebook."""
+    """Every guess, every line that was written and every task that was checked, by notebook."""
     from qcourse.study.widgets.guesses import guesses_file, read_all
 
     found = read_all()
-    for key in sorted(found, key=lambda k: [int(n) if n.isdigit() else n for n in k.split(".")]):
-        guess = found[key].get("value")
-        said = "shown without a guess" if guess is None else guess if isinstance(guess, str) else f"{guess:g}"
-        print(f"{key:6s} {said:24s} {found[key].get('when', '')[:10]}")
+    for key in sorted(found, key=in_order):
+        what, guess = found[key], found[key].get("value")
+        said = (
+            [guess if isinstance(guess, str) else "a curve" if isinstance(guess, list) else f"{guess:g}"]
+            if guess is not None
+            else []
+        )
+        said += ["shown without a guess"] * (guess is None and bool(what.get("shown")))
+        said += [f"{kind} {what[kind]}" for kind in ("line", "task") if kind in what]
+        print(f"{key:9s} {', '.join(said):24s} {what.get('when', '')[:10]}")
     print(
-        f"{len(found)} guesses in {guesses_file()}" if found else "no guesses yet: they are made in the notebooks (make lab)"
+        f"{len(found)} questions in {guesses_file()}"
+        if found
+        else "nothing yet: guesses are made in the notebooks (make lab)"
     )
 
 

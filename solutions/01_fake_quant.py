@@ -5,7 +5,7 @@
 # weights, the layer that computes with its codes, the bill in bytes, the zero point, and the search for a better range.
 # At the end they quantize the model that ships with the course, and it has to go on writing Python.
 #
-# About 45 minutes, after notebook 01. Letters: `W (N, K)` a weight, `x (M, K)` an activation, `y = x @ W.T`.
+# About 45 minutes, after [notebook 01](../notebooks/01_fake_quant.ipynb). Letters: `W (N, K)` a weight, `x (M, K)` an activation, `y = x @ W.T`.
 
 # %%
 import numpy as np
@@ -26,7 +26,8 @@ from qcourse import check, hint, solution, when_done
 # | *wrong* | the first number that differs, the input that shows it, and the misconception, if it is one we know |
 # | *right* | every property held; another way of writing it is just as right as ours |
 #
-# Stuck? `hint("01.1")` nudges. `solution("01.1")` shows ours; it teaches most *after* yours works. PyTorch or NumPy, loops or
+# Stuck? `hint("01.1")` nudges, `hint("01.1", 2)` gives the idea, `hint("01.1", 3)` the first line. `solution("01.1")`
+# shows ours; it teaches most *after* yours works. PyTorch or NumPy, loops or
 # none: as you like. Inputs arrive as tensors (NumPy knows no bfloat16: `W.float().numpy()`); return what the table of the
 # task says, and never change an input in place.
 
@@ -56,6 +57,7 @@ hint("01.1")
 # | | `clip` | a number, 0 < clip ≤ 1 |
 # | out | `codes` | int8, `(N, K)`, −127 … 127; an exact tie may go either way |
 # | | `scale` | float32, `(N, 1)`, greater than 0; a row of zeros has codes 0 and any positive scale, 1 for example |
+
 
 # %%
 def quantize_per_channel(W, clip=1.0):
@@ -91,6 +93,7 @@ check("01.1", quantize_per_channel)
 # | | `scale` | float32, float16 or bfloat16, `(N, 1)`, or `(1, 1)` for one scale a tensor |
 # | out | `W_hat` | float32, `(N, K)`, computed in float32 |
 
+
 # %%
 def dequantize(codes, scale):
     """The weights (N, K), in float32, that the codes (N, K) stand for."""
@@ -123,6 +126,7 @@ check("01.2", dequantize)
 # | | `bias` | float32 `(N,)`, or `None` |
 # | out | `y` | float32, `(M, N)`, computed in float32 |
 
+
 # %%
 def quant_linear(x, codes, scale, bias=None):
     """y = x @ W_hat.T + bias, float32 (M, N); codes (N, K) and scale (N, 1) stand for W_hat."""
@@ -154,6 +158,7 @@ check("01.3", quant_linear)
 # | | `group_size` | `G`, weights along K that share a scale (G divides K); `None`: one scale a row |
 # | | `scale_bits` | bits of a scale: 16 or 32 |
 # | out | bytes | a whole number: codes plus scales |
+
 
 # %%
 def memory_bytes(N, K, num_bits=8, group_size=None, scale_bits=16):
@@ -191,6 +196,7 @@ check("01.4", memory_bytes)
 # | out | `codes` | uint8, `(M, K)`, 0 … 2^B − 1 |
 # | | `scale` | float32, `(M, 1)`, greater than 0; for a row of zeros any positive scale, and z = 0 |
 # | | `zero_point` | uint8, `(M, 1)`: a code like any other; an exact tie, here or in the codes, may go either way |
+
 
 # %%
 def quantize_asymmetric(x, num_bits=8):
@@ -233,6 +239,7 @@ check("01.5", quantize_asymmetric)
 # | | `num_bits` | B; the grid is restricted: codes −(2^(B−1) − 1) … 2^(B−1) − 1 |
 # | | `fractions` | a list of numbers, 1.0 first |
 # | out | `scale` | float32, `(N, 1)`, greater than 0 (for a row of zeros any positive scale) |
+
 
 # %%
 def mse_scale(W, num_bits, fractions):
@@ -296,6 +303,7 @@ when_done(picture)
 # Then the proof. Every linear layer of a fresh copy of the model gets the weights that your int8 codes stand for. It is asked
 # to continue a line of Python, greedily, beside the original in bf16; and your `memory_bytes` writes the bill.
 
+
 # %%
 def continue_python(some_model, prompt="import os\n\ndef "):
     tokenizer = qcourse.load_tokenizer()
@@ -317,4 +325,6 @@ when_done(proof)
 
 # %% [markdown]
 # The two texts are the same, or part company late: int8 weights are a solved problem, and you have just solved it. Four bits are
-# not; look at the figure again, and go on to lab 02, where groups make them usable.
+# not; look at the figure again, and go on: groups make them usable.
+#
+# Next: notebook 02, in your edition ([my_notebooks](../my_notebooks/02_int4_groups_and_packing.ipynb)) or to read ([notebooks](../notebooks/02_int4_groups_and_packing.ipynb)).

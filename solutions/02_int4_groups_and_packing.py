@@ -4,7 +4,7 @@
 # **What you build.** First the group quantizer that makes four bits bearable, and its bill. Then the files: two codes in a byte,
 # eight in a word, in GPTQ's order and in AWQ's. At the end your own packed bytes run the model that ships with the course.
 #
-# About 60 minutes, after notebook 02. Letters: `W (N, K)` a weight, `G` the weights that share a scale, along K.
+# About 60 minutes, after [notebook 02](../notebooks/02_int4_groups_and_packing.ipynb). Letters: `W (N, K)` a weight, `G` the weights that share a scale, along K.
 
 # %%
 import numpy as np
@@ -19,7 +19,8 @@ from qcourse.study.perplexity import paired_difference, perplexity, windows
 # %% [markdown]
 # **How a lab works.** Replace `raise NotImplementedError(...)` by your own lines, run the cell, then the one line below it.
 # `check` answers *not attempted*, *raised*, *wrong* (the first number that differs, with its bits where bits matter, and the
-# misconception if it is one we know) or *right*. `hint("02.1")` nudges; `solution("02.1")` shows ours, best read after yours works.
+# misconception if it is one we know) or *right*. `hint("02.1")` nudges, `hint("02.1", 2)` and `hint("02.1", 3)` say more;
+# `solution("02.1")` shows ours, best read after yours works.
 #
 # Nothing in this lab raises an error when it is wrong. Swapped nibbles have the right shape and the right dtype, and the model
 # that reads them talks nonsense. That is why a packer is tested, and why yours must say no to what it cannot pack.
@@ -48,6 +49,7 @@ from qcourse.study.perplexity import paired_difference, perplexity, windows
 # | | `group_size` | G; if it does not divide K, raise `ValueError` and name both |
 # | out | `codes` | int8, `(N, K)`, −8 … 7; an exact tie may go either way |
 # | | `scale` | float32, `(N, K/G)`, greater than 0; a group of zeros has codes 0 and any positive scale |
+
 
 # %%
 def quantize_groups(W, group_size):
@@ -84,6 +86,7 @@ check("02.1", quantize_groups)
 # | | `scale_bits`, `zero_bits` | bits of one scale and of one zero point (0: there is none) |
 # | out | bits | bits a weight, a number like 4.125 |
 
+
 # %%
 def bits_per_weight(K, num_bits, group_size=None, scale_bits=16, zero_bits=0):
     """Bits that a weight takes, scales and zero points counted."""
@@ -115,6 +118,7 @@ check("02.2", bits_per_weight)
 # | out | `packed` | uint8, `(N, K/2)`: byte i of a row holds columns 2i and 2i + 1 |
 # | odd K | | raise `ValueError`: half a byte would be lost or invented |
 
+
 # %%
 def pack_nibbles(codes):
     """uint8 (N, K/2): two codes of -8 … 7 a byte, even column in the low nibble, offset 8."""
@@ -144,6 +148,7 @@ check("02.3", pack_nibbles)
 # |---|---|---|
 # | in | `packed` | uint8, `(N, K/2)` |
 # | out | `codes` | int8, `(N, K)`, −8 … 7 |
+
 
 # %%
 def unpack_nibbles(packed):
@@ -183,6 +188,7 @@ check("02.4", unpack_nibbles)
 #
 # A word whose highest code is 8 or more is a negative int32. That is no error: the bits are what counts.
 
+
 # %%
 def pack_int32_gptq(codes, zeros):
     """GPTQ v1: int32 qweight (K/8, N), packed along K; int32 qzeros (groups, N/8), along N, z - 1."""
@@ -220,6 +226,7 @@ check("02.5", pack_int32_gptq)
 # | in | `codes` | uint8, `(N, K)`, 0 … 15; N is a multiple of 8 |
 # | out | `qweight` | int32, `(K, N/8)`: nibble i of word `[k, w]` holds `codes[8w + order[i], k]` |
 
+
 # %%
 def pack_awq(codes):
     """AWQ (GEMM): int32 qweight (K, N/8), packed along N, nibbles in the order 0 2 4 6 1 3 5 7."""
@@ -240,6 +247,7 @@ check("02.6", pack_awq)
 # ## Your own files
 #
 # What do your two packers put into which nibble? Give eight codes the names 0 … 7, pack them, and read one word digit by digit.
+
 
 # %%
 def nibbles(word):
@@ -273,7 +281,9 @@ def bargain():
     sizes = [256, 128, 64, 32, 16]
     cost = [bits_per_weight(W.shape[1], 4, G) for G in sizes]
     errors = [((stored(W, G) - W).norm() / W.norm()).item() for G in sizes]
-    title = f"From G = 256 to 16: {cost[-1] - cost[0]:.2f} bits more, and the error falls by {1 - errors[-1] / errors[0]:.0%}"
+    title = (
+        f"From G = 256 to 16: {cost[-1] - cost[0]:.2f} bits more, and the error falls by {1 - errors[-1] / errors[0]:.0%}"
+    )
     return plots.lines(cost, {"int4, G = 256 … 16": errors}, title, "bits a weight, scales included", "relative error of W")
 
 
@@ -282,6 +292,7 @@ when_done(bargain)
 # %% [markdown]
 # And the whole model through your bytes: every linear layer quantized in groups of 32, packed, unpacked, and asked to predict
 # Python that it has never seen, beside the original in bf16 on the same windows.
+
 
 # %%
 def proof():
@@ -297,3 +308,5 @@ when_done(proof)
 # %% [markdown]
 # Less than a hundredth of a bit a byte, for 4.5 bits a weight instead of 16. Your packers lost nothing on the way: what is left
 # is rounding, each weight on its own. (GPTQ rounds with hindsight: each weight makes up for the errors of those before it.)
+#
+# Next: notebook 03, in your edition ([my_notebooks](../my_notebooks/03_smoothquant_outliers.ipynb)) or to read ([notebooks](../notebooks/03_smoothquant_outliers.ipynb)).

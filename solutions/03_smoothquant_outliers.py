@@ -5,7 +5,7 @@
 # in int8: look at the activations, quantize them as well as one can, move their loudness into the weights, hide the
 # move inside a norm, and multiply in integers. At the end they run on the model that ships with the course.
 #
-# About 45 minutes, after notebook 03. Letters: `x (M, K)` an activation, `W (N, K)` a weight, `y = x @ W.T`.
+# About 45 minutes, after [notebook 03](../notebooks/03_smoothquant_outliers.ipynb). Letters: `x (M, K)` an activation, `W (N, K)` a weight, `y = x @ W.T`.
 
 # %%
 import torch
@@ -16,7 +16,8 @@ from qcourse import check, hint, solution, when_done
 # **How a lab works.** Replace `raise NotImplementedError(...)` in a task by your code, run the cell, then run the one line
 # below it. `check("03.1", your_function)` tries it on fresh random inputs and answers *not attempted*, *raised*, *wrong*
 # (with the first place that differs, and the misconception if it knows yours) or *right*. Stuck? `hint("03.1")` gives a
-# nudge. `solution("03.1")` shows ours, for afterwards: yours may look different and be just as right.
+# nudge, `hint("03.1", 2)` the idea, `hint("03.1", 3)` the first line.
+# `solution("03.1")` shows ours, for afterwards: yours may look different and be just as right.
 #
 # Tensors in, tensors out; NumPy arrays are welcome too. Never change an input in place: someone else still needs it.
 
@@ -331,6 +332,7 @@ when_done(peaks)
 #
 # And the last step, in real integers, must give what the simulation promised:
 
+
 # %%
 def quantized(t):
     """Codes (rows, K) int8 and scale (rows, 1) of a matrix."""
@@ -350,3 +352,5 @@ when_done(in_integers)
 # %% [markdown]
 # **Think about it.** Both curves would look different with *one scale for the whole tensor* instead of one a token. Which
 # would move more, and why do the fastest kernels still ask for it? (Notebook 03, sections 3 and 6.)
+#
+# Next: notebook 04, in your edition ([my_notebooks](../my_notebooks/04_quantize_and_eval.ipynb)) or to read ([notebooks](../notebooks/04_quantize_and_eval.ipynb)).

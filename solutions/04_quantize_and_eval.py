@@ -5,7 +5,7 @@
 # end the decision. Most published comparisons of quantized models are wrong in one of these, not in the quantization. Your
 # instruments will judge five formats of the model that ships with the course.
 #
-# About 45 minutes, after notebook 04. No quantizing here: only measuring, which is harder than it looks.
+# About 45 minutes, after [notebook 04](../notebooks/04_quantize_and_eval.ipynb). No quantizing here: only measuring, which is harder than it looks.
 
 # %%
 import math
@@ -17,7 +17,8 @@ from qcourse import check, hint, solution, when_done
 
 # %% [markdown]
 # `check("04.1", your_function)` tries your function on fresh random inputs and, if it is wrong, names the misconception.
-# `hint("04.1")` nudges; `solution("04.1")` shows ours, for afterwards.
+# `hint("04.1")` nudges, `hint("04.1", 2)` and `hint("04.1", 3)` say more;
+# `solution("04.1")` shows ours, for afterwards.
 
 # %% [markdown]
 # ## 04.1 · Honest bytes
@@ -368,3 +369,5 @@ when_done(decide)
 # %% [markdown]
 # **Think about it.** Compute the *unpaired* error bar of W8A16 on these windows. How many windows would it take until it is
 # as short as the paired one? (An error bar shrinks with the square root of the number of windows.)
+#
+# Next: notebook 08, in your edition ([my_notebooks](../my_notebooks/08_gemm.ipynb)) or to read ([notebooks](../notebooks/08_gemm.ipynb)).

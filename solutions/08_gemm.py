@@ -5,7 +5,7 @@
 # codes each. First so slowly that nobody can doubt it, then fast, then cut in pieces for many cores; and at the end the
 # arithmetic that tells when *not* to use it.
 #
-# About 60 minutes, after notebook 08. Letters: `x (K,)` one token, a weight of N rows and K columns, `y (N,)`, G weights
+# About 60 minutes, after [notebook 08](../notebooks/08_gemm.ipynb). Letters: `x (K,)` one token, a weight of N rows and K columns, `y (N,)`, G weights
 # share a scale.
 
 # %%
@@ -18,7 +18,8 @@ from qcourse import check, hint, solution, when_done
 
 # %% [markdown]
 # `check("08.1", your_function)` tries your function on fresh random inputs and, if it is wrong, names the misconception.
-# `hint("08.1")` nudges; `solution("08.1")` shows ours, for afterwards.
+# `hint("08.1")` nudges, `hint("08.1", 2)` and `hint("08.1", 3)` say more;
+# `solution("08.1")` shows ours, for afterwards.
 #
 # **The format**, used in every task of this lab. A weight is a 4-bit code q and a scale s:
 #
@@ -388,3 +389,5 @@ when_done(predict)
 #
 # **Think about it.** Serving engines keep 4-bit weights even for long prompts, where M is in the thousands. What do they
 # gain, if it is not the time of the matmul? (Lab 04, task 2.)
+#
+# Back to the map: [notebook 00](../notebooks/00_dont_panic.ipynb), section 7. Notebooks 05 to 07 and 09 to 13 are to come.

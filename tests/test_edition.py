@@ -6,7 +6,8 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from tools.edition import lay, learner
+from qcourse.checks.line import rows
+from tools.edition import lay, learner, to_write
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 
@@ -62,6 +63,26 @@ def test_a_notebook_without_a_record_is_somebodys(folders, record):
         (mine / ".laid.json").write_text(record)
     before = (mine / "00_a.ipynb").read_bytes()
     assert "kept" in lay(source, mine)[0] and (mine / "00_a.ipynb").read_bytes() == before
+
+
+@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda p: p.stem)
+def test_lines_to_write_are_empty_and_test_lines_are_gone(path):
+    whole = nbformat.read(path, as_version=4)
+    new = "\n".join(c.source for c in learner(whole).cells if c.cell_type == "code")
+    for key, row in rows(path.stem[:2]).items():
+        assert f'{row.name} = ...\n{row.name} = line("{key}", {row.name})' in new
+        assert f"{row.name} = {row.right}".replace("'", '"') not in new, f"{key} is given away"
+    assert "explore" not in new or ".set(" not in new
+    bare = [line for line in new.split("\n") if line.startswith("assert ") and "#" not in line and "(" not in line]
+    assert bare == []
+
+
+def test_what_is_taken_out_of_a_cell():
+    cell = "# Your line: twice x\ny = (\n    2 * x\n)\ny = line('00.a', y)\nassert y > x\nassert y == 2 * x  # the law"
+    assert to_write(cell) == "# Your line: twice x\ny = ...\ny = line('00.a', y)\nassert y == 2 * x  # the law"
+    assert to_write("assert 1 == 1") == "" and to_write("x = 1") == "x = 1"
+    with pytest.raises(ValueError, match="in the line before"):
+        to_write("y = 2\nz = 3\ny = line('00.a', y)")
 
 
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda p: p.stem)

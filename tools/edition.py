@@ -1,14 +1,19 @@
-"""The learner's edition of the notebooks, laid into `my_notebooks/`: no outputs, and what explains an answer is folded.
+"""The learner's edition of the notebooks, laid into `my_notebooks/`: no outputs, lines to write, explanations folded.
 
     python -m tools.edition [FOLDER]        (what `make lab` does first)
+
+What is only there to test the course is left out: bare `assert` statements (one with a comment says something,
+and stays), and cells tagged "reading", which draw for the other edition what a widget draws here.
 
 One source, two editions: `notebooks/` is executed and committed, for reading and for the tests; this one is for doing. A
 notebook in which something was written is never overwritten; one that was only run, or not touched, follows the course.
 """
 
+import ast
 import copy
 import hashlib
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -16,21 +21,53 @@ import nbformat
 
 ROOT = Path(__file__).parent.parent
 LAID = ".laid.json"  # what was laid, by name, so that one can tell what was changed since
+ASKS = re.compile(r"\w+ = (predict|sketch)\(")
 FOLD = "<details><summary>Read on when you have guessed</summary>\n\n{}\n\n</details>"
 
 
 def learner(nb):
-    """A copy without outputs, in which the explanations after an answer are folded until the next heading or question."""
+    """A copy without outputs and test lines, with `...` for the lines to write; the explanations after an answer are folded
+    until the next heading or question."""
     nb, answered = copy.deepcopy(nb), False
     for cell in nb.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
+            cell.source = "" if "reading" in cell.metadata.get("tags", []) else to_write(cell.source)
+            if ASKS.match(cell.source):  # the question shows itself; its code names the usual guess
+                cell.metadata = nbformat.from_dict({"jupyter": {"source_hidden": True}})
             answered = (answered or ".reveal(" in cell.source) and "= predict(" not in cell.source
         elif cell.source.startswith("#"):
             answered = False
         elif answered:
             cell.source = FOLD.format(cell.source)
+    nb.cells = [cell for cell in nb.cells if cell.cell_type != "code" or cell.source]
     return nb
+
+
+def to_write(source: str) -> str:
+    """A cell with `...` in place of each line that `line(key, name)` checks, and without bare asserts.
+
+    >>> print(to_write("# Your line: the scale\\ns = w.max() / 127\\ns = line('01.a', s)\\nassert s > 0"))
+    # Your line: the scale
+    s = ...
+    s = line('01.a', s)
+    """
+    lines, body = source.split("\n"), ast.parse(source).body
+    for before, here in reversed(list(zip([None, *body], body, strict=False))):
+        first, last = here.lineno - 1, here.end_lineno
+        if isinstance(here, ast.Assert) and "#" not in lines[last - 1]:
+            lines[first:last] = []
+        elif checked(here):
+            if not isinstance(before, ast.Assign) or before.targets[0].id != here.targets[0].id:
+                raise ValueError(f"what is checked is not written in the line before: {ast.unparse(here)}")
+            lines[before.lineno - 1 : before.end_lineno] = [f"{here.targets[0].id} = ..."]
+    return "\n".join(lines).strip("\n")
+
+
+def checked(node: ast.stmt) -> bool:
+    """Whether a statement is `name = line(key, name)`."""
+    call = node.value if isinstance(node, ast.Assign) else None
+    return isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "line"
 
 
 def digest(nb) -> str:

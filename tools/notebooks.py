@@ -43,6 +43,8 @@ def problems(path: Path) -> list[str]:
                 found.append(f"cell [{i}] wrote to stderr: {out.text[:80]!r}")
             if "image/svg+xml" in out.get("data", {}):
                 found.append(f"cell [{i}] stored an SVG, whose ids differ in every run")
+            if "image/png" in out.get("data", {}) and not out.metadata.get("image/png", {}).get("alt"):
+                found.append(f"cell [{i}] stored a figure without alternative text")
     return found
 
 
@@ -62,7 +64,8 @@ def normalise(nb) -> None:
             if out.output_type == "error":  # an expected one: the sentence stays, the frames (and their paths) go
                 out.traceback = [f"{out.ename}: {out.evalue}"]
             if "metadata" in out:
-                out.metadata = nbformat.from_dict({})
+                kept = out.metadata.get("image/png")  # a figure's size and alternative text
+                out.metadata = nbformat.from_dict({"image/png": kept} if kept else {})
 
 
 def execute(path: Path) -> float:

@@ -2,15 +2,18 @@
 
 import re
 import secrets
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import qcourse
+from qcourse.checks.hints import HINTS
 from qcourse.checks.judge import judge
 from qcourse.checks.result import Result
 from qcourse.checks.show import Code, Note
 from qcourse.checks.task import TASKS
+from qcourse.study.widgets import guesses
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 
@@ -28,13 +31,33 @@ def check(task_id: str, fn=None, seed: int | None = None) -> Result:
         )
     with warnings.catch_warnings():  # of the student's divisions by zero, say: the result tells them more
         warnings.simplefilter("ignore")
-        return judge(task, fn, secrets.randbelow(1_000_000) if seed is None else seed)
+        result = judge(task, fn, secrets.randbelow(1_000_000) if seed is None else seed)
+    if in_notebook() and result.outcome != "not attempted":
+        guesses.keep(f"lab {task.id}", task=result.outcome)  # for the map and `qcourse progress`
+    return result
 
 
-def hint(task_id: str) -> Note:
-    """A nudge for a task, not its answer. Raises ValueError for an unknown task."""
+def in_notebook() -> bool:
+    """Whether a person works here, in a kernel: a grader's process keeps no progress."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return shell is not None and hasattr(shell, "kernel")
+
+
+def hint(task_id: str, level: int = 1) -> Note:
+    """Help with a task, a little more each time it is asked for: 1 a nudge, 2 the idea, 3 the first line.
+
+    Raises ValueError for an unknown task or level.
+    """
     task = TASKS[task_id]
-    return Note(f"{task.id} {task.function}. {task.hint}")
+    idea, first_line = HINTS[task.id]
+    if level == 3:
+        return Code(f"# {task.id} {task.function} begins, for example, with\n{first_line}")
+    if level not in (1, 2):
+        raise ValueError(f"hint level {level!r}: 1 is a nudge, 2 the idea, 3 the first line")
+    more = "the idea" if level == 1 else "the first line"
+    return Note(
+        f'{task.id} {task.function}. {(task.hint, idea)[level - 1]} (Still stuck? `hint("{task.id}", {level + 1})`: {more}.)'
+    )
 
 
 def solution(task_id: str, folder: Path | None = None) -> Note:

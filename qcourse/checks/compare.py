@@ -76,7 +76,8 @@ def _compare(got, expected, how, names, where) -> str | None:
     if isinstance(expected, tuple | dict):
         return _containers(got, expected, how, names, where)
     if isinstance(expected, torch.Tensor) and not isinstance(got, torch.Tensor) and expected.dim() == 0:
-        got = torch.tensor(got) if type(got) in (bool, int, float) else got
+        fits = type(got) in (bool, float) or (type(got) is int and abs(got) < 2**63)
+        got = torch.tensor(got) if fits else got
     if isinstance(expected, torch.Tensor):
         if not isinstance(got, torch.Tensor):
             return f"{where}: a tensor of shape {tuple(expected.shape)} is expected, {short(got)} came back"

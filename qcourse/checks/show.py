@@ -8,7 +8,7 @@ import os
 import re
 from html import escape
 
-COLORS = {"right": "#4a9a5b", "wrong": "#b8423f", "raised": "#d9822b", "not attempted": "#8a8f98"}
+COLORS = {"right": "#1e7a3c", "wrong": "#b3261e", "raised": "#a04a00", "not attempted": "#5f6670"}  # behind white text
 FIXED = "font-family:monospace;font-size:90%"
 STRESSED = re.compile(r"(?<![\w*`])\*([^\s*`<>](?:[^*`<>\n]*[^\s*`<>])?)\*(?![\w*`])")
 
@@ -81,14 +81,19 @@ def text(result) -> str:
 
 
 def html(result) -> str:
-    """A card with a coloured edge; everything that came from the student is escaped."""
-    color = COLORS[result.outcome]
-    tick = {"✓": COLORS["right"], "✗": COLORS["wrong"]}
-    lines = "".join(f"<div style='color:{tick[p[0]]}'>{inline(p)}</div>" for p in properties(result))
+    """A card; everything that came from the student is escaped."""
+    lines = "".join(f"<div>{inline(p)}</div>" for p in properties(result))
+    inside = f"<div style='font-size:90%;margin:2px 0'>{lines}</div>{paragraphs(parts(result))}"
+    return box(result.outcome, headline(result), inside)
+
+
+def box(outcome: str, head: str, inside: str) -> str:
+    """A card in the colour of its outcome. Colour is behind the headline only: text on the page keeps the theme's own."""
+    color = COLORS[outcome]
+    badge = f"background:{color};color:#fff;padding:1px 8px;border-radius:3px"
     return (
         f"<div style='border-left:4px solid {color};padding:4px 12px;margin:4px 0;max-width:60em'>"
-        f"<b style='color:{color}'>{inline(headline(result))}</b>"
-        f"<div style='font-size:90%;margin:2px 0'>{lines}</div>{paragraphs(parts(result))}</div>"
+        f"<b style='{badge}'>{inline(head)}</b>{inside}</div>"
     )
 
 
@@ -101,9 +106,11 @@ def paragraph(style: str, part: str) -> str:
     """One part as HTML."""
     margin = "margin:6px 0"
     if style == "seed":
-        return f"<div style='{margin};font-size:80%;color:{COLORS['not attempted']}'>{escape(part)}</div>"
+        return f"<div style='{margin};font-size:80%'>{escape(part)}</div>"
     if style == "inputs":
-        return f"<div style='white-space:pre;overflow-x:auto;{margin};{FIXED}'>{escape(part)}</div>"
+        return (
+            f"<div style='white-space:pre;overflow:auto;max-height:20em;{margin};{FIXED}' tabindex='0'>{escape(part)}</div>"
+        )
     if style == "code":
         return f"<div style='white-space:pre-wrap;overflow-wrap:anywhere;{margin};{FIXED}'>{escape(part)}</div>"
     lines = [inline(line) for line in part.split("\n")]

@@ -4,7 +4,8 @@ import torch
 
 from qcourse.shapes import Tensor
 
-WHOLE = 64  # numbers of an argument that are still shown: more than that nobody follows by hand
+WHOLE = 64  # numbers of an argument that can be followed by hand
+SHOWN = 600  # numbers that are still shown
 WIDE = 96  # characters of a line of numbers
 INDENT = "       "
 
@@ -59,10 +60,10 @@ def size(value) -> int:
     return value.numel() if isinstance(value, torch.Tensor) else 1
 
 
-def whole(value) -> bool:
-    """Whether `describe` shows every number of a value."""
+def whole(value, most: int = WHOLE) -> bool:
+    """Whether a value has at most `most` numbers: few enough to be followed by hand, or (SHOWN) to be shown."""
     parts = [v for v in value if isinstance(v, torch.Tensor)] if isinstance(value, tuple | list) else []
-    return len(parts) <= 4 and all(size(v) <= WHOLE for v in parts) if parts else size(value) <= WHOLE
+    return len(parts) <= 4 and all(size(v) <= most for v in parts) if parts else size(value) <= most
 
 
 def describe(name: str, value, words: bool = False) -> str:
@@ -72,14 +73,14 @@ def describe(name: str, value, words: bool = False) -> str:
     'packed = uint8 [[0xD5]]'
     """
     if isinstance(value, torch.Tensor):
-        if not whole(value):
+        if not whole(value, SHOWN):
             return f"{name}: {dtype(value)} {tuple(value.shape)}"
         return matrix(f"{name} = {dtype(value)} ", value.tolist(), 2 * value.element_size() if words else 0)
     if isinstance(value, tuple | list) and any(isinstance(v, torch.Tensor) for v in value):
         few = [one(v) for v in value[:4]] + ["…"] * (len(value) > 4)
         return f"{name} = " + f",\n{INDENT}".join(few)
     if isinstance(value, dict | list | tuple):
-        if not whole(value):
+        if not whole(value, SHOWN):
             return f"{name}: {type(value).__name__} of {len(value)}"
         return table(name, value)
     return f"{name} = {digits(value)}"
@@ -89,7 +90,7 @@ def one(value) -> str:
     """One tensor of a list."""
     if not isinstance(value, torch.Tensor):
         return digits(value)
-    if not whole(value):
+    if not whole(value, SHOWN):
         return f"{dtype(value)} {tuple(value.shape)}"
     return matrix(f"{dtype(value)} ", value.tolist()).replace("\n", f"\n{INDENT}")
 

@@ -10,6 +10,7 @@ from qcourse.models.subjects import fetched, source_of
 from qcourse.study import captures
 from qcourse.study.evaluate import provenance
 from qcourse.study.experiments import EXPERIMENTS
+from qcourse.study.picture import Table
 from qcourse.study.results import identity, try_output, write
 
 
@@ -62,15 +63,15 @@ def experiment(name: str, folder: Path, subject: str = "smollm2", **settings) ->
     return Measured(results, f"{said} (the capture {path.name} holds more windows)", live=True)
 
 
-def table(results: dict[str, dict]) -> str:
-    """The rungs of a ladder as lines of text: what each format adds, KL, flips, bits."""
-    lines = [f"{'':28s} {'added bits/byte':>18s} {'KL, nats/token':>15s} {'other top-1':>12s} {'bits/weight':>12s}"]
+def table(results: dict[str, dict]) -> Table:
+    """The rungs of a ladder: what each format adds, KL, flips, bits."""
+    rows = []
     for name, r in results.items():
         added = (
             f"{r['added_bits_per_byte']:+.4f} ± {r['added_stderr']:.4f}" if name != "bf16" else f"({r['bits_per_byte']:.3f})"
         )
-        lines.append(f"{name:28s} {added:>18s} {r['kl_nats']:15.4f} {r['top1_flips']:12.1%} {r['bits_per_weight']:12.3f}")
-    return "\n".join(lines)
+        rows.append((name, added, f"{r['kl_nats']:.4f}", f"{r['top1_flips']:.1%}", f"{r['bits_per_weight']:.3f}"))
+    return Table(("", "added bits/byte", "KL, nats/token", "other top-1", "bits/weight"), rows)
 
 
 def keep(name: str, folder: Path, command: str, subject: str = "smollm2", show: Callable = print) -> None:

@@ -1,14 +1,17 @@
-"""The course's figures: every one titled by its conclusion, axes with units. Each returns its matplotlib Figure."""
+"""The course's figures: every one titled by its conclusion, axes with units. Each returns a Picture (a matplotlib Figure).
 
-from itertools import cycle
+Colours are told apart under the usual colour blindnesses (Okabe and Ito's, nearly), and are never alone: lines have markers
+and dashes, bars their values.
+"""
 
 import matplotlib.pyplot as plt
 import torch
-from matplotlib.figure import Figure
 
 from qcourse.shapes import Tensor
+from qcourse.study.picture import Picture
 
-BLUE, ORANGE, GREEN, RED, GREY = "#3b6fb6", "#d9822b", "#4a9a5b", "#b8423f", "#8a8f98"
+BLUE, ORANGE, GREEN, RED, GREY = "#0072b2", "#e69f00", "#009e73", "#b3400f", "#767c85"
+KINDS = ((BLUE, "o", "-"), (ORANGE, "s", "--"), (GREEN, "^", "-."), (RED, "D", ":"), (GREY, "v", (0, (5, 1, 1, 1, 1, 1))))
 STYLE = {
     "figure.dpi": 90,
     "figure.figsize": (8, 3.4),
@@ -25,21 +28,28 @@ STYLE = {
 
 
 def figure(columns: int = 1, title: str = "", width: float = 8, height: float = 3.4, **kwargs):
-    """A Figure and its axes in the course's style; `title` is the conclusion."""
+    """A Picture and its axes in the course's style; `title` is the conclusion, with which its alternative text begins."""
     with plt.rc_context(STYLE):
-        fig, axes = plt.subplots(1, columns, figsize=(width, height), layout="constrained", **kwargs)
+        fig, axes = plt.subplots(1, columns, figsize=(width, height), layout="constrained", FigureClass=Picture, **kwargs)
         fig.suptitle(title, x=0.01, ha="left", weight="bold", size=11)
     plt.close(fig)  # shown because a cell returns it, not twice
+    fig.alt = title
     return fig, axes
 
 
-def staircase(W: Tensor, W_hat: Tensor, title: str, step: float | None = None, limit: float | None = None) -> Figure:
+def described(fig: Picture, what: str) -> Picture:
+    """The figure with `what` it draws added to its alternative text."""
+    fig.alt = f"{fig.alt.rstrip('.')}. {what}" if fig.alt else what
+    return fig
+
+
+def staircase(W: Tensor, W_hat: Tensor, title: str, step: float | None = None, limit: float | None = None) -> Picture:
     """Left: each weight against what is stored for it. Right: the error, with its bound of half a step; `limit` holds its
     axis still between pictures that are to be compared."""
     fig, (a, b) = figure(2, title)
     order = W.flatten().argsort()
     w, v = W.flatten()[order].tolist(), W_hat.flatten()[order].tolist()
-    a.plot(w, w, color=GREY, lw=1, label="exact")
+    a.plot(w, w, color=GREY, lw=1, ls="--", label="exact")
     a.step(w, v, where="mid", color=BLUE, label="stored")
     a.set(xlabel="weight w", ylabel="dequantized ŵ")
     a.legend(frameon=False)
@@ -49,7 +59,8 @@ def staircase(W: Tensor, W_hat: Tensor, title: str, step: float | None = None, l
     b.set(xlabel="weight w", ylabel="error ŵ − w  (dashed: ±s/2)")
     if limit is not None:
         b.set_ylim(-limit, limit)
-    return fig
+    bound = f", within ±s/2 = ±{short(step / 2)}" if step else ""
+    return described(fig, f"Left a staircase: stored value over weight. Right a sawtooth: its error{bound}.")
 
 
 def short(value: float) -> str:
@@ -57,7 +68,7 @@ def short(value: float) -> str:
     return f"{value:,.0f}" if 1000 <= abs(value) < 1e7 else f"{value:.3g}"
 
 
-def bars(labels, values, title: str, xlabel: str, errors=None, colors=BLUE, log=False) -> Figure:
+def bars(labels, values, title: str, xlabel: str, errors=None, colors=BLUE, log=False) -> Picture:
     """Horizontal bars, best read top to bottom; `errors` are drawn as ±, values are written beside."""
     fig, ax = figure(1, title, height=0.8 + 0.36 * len(labels))
     y = list(range(len(labels)))[::-1]
@@ -70,15 +81,17 @@ def bars(labels, values, title: str, xlabel: str, errors=None, colors=BLUE, log=
     for position, value, e in zip(y, values, errors or [0] * len(y), strict=True):
         ax.annotate(f" {short(value)}", (value + e, position), va="center", size=9)
     ax.margins(x=0.12)
-    return fig
+    said = "; ".join(f"{label} {short(value)}" for label, value in zip(labels, values, strict=True))
+    return described(fig, f"Bars, {xlabel}: {said}.")
 
 
-def lines(x, series: dict, title: str, xlabel: str, ylabel: str, logx=False, logy=False, mark=None) -> Figure:
+def lines(x, series: dict, title: str, xlabel: str, ylabel: str, logx=False, logy=False, mark=None) -> Picture:
     """One line a named series; a series is a list of y, or (y, errors). `mark`: a dashed line at that x."""
     fig, ax = figure(1, title)
-    for color, (name, y) in zip(cycle((BLUE, ORANGE, GREEN, RED, GREY)), series.items(), strict=False):
+    for i, (name, y) in enumerate(series.items()):
         y, errors = y if isinstance(y, tuple) else (y, None)
-        ax.errorbar(x, y, yerr=errors, marker="o", ms=4, color=color, label=name, capsize=3)
+        color, marker, dashes = KINDS[i % len(KINDS)]
+        ax.errorbar(x, y, yerr=errors, marker=marker, ms=5, ls=dashes, color=color, label=name, capsize=3)
     ax.set(xlabel=xlabel, ylabel=ylabel)
     if logx:
         ax.set_xscale("log")
@@ -91,20 +104,30 @@ def lines(x, series: dict, title: str, xlabel: str, ylabel: str, logx=False, log
         ax.axvline(mark, color=GREY, lw=1, ls="--")
     if len(series) > 1:
         ax.legend(frameon=False)
-    return fig
+    said = "; ".join(f"{name} {course(y[0] if isinstance(y, tuple) else y)}" for name, y in series.items())
+    first, last = (v if isinstance(v, str) else short(v) for v in (list(x)[0], list(x)[-1]))
+    return described(fig, f"Lines over {xlabel} ({first} to {last}), {ylabel}: {said}.")
 
 
-def histogram(values: Tensor, title: str, xlabel: str, marks: Tensor | None = None) -> Figure:
+def course(y) -> str:
+    """Where a line begins, its extremes inside, and where it ends, in words."""
+    y = [float(v) for v in y]
+    inside = [f"{word} {short(v)}" for word, v in (("least", min(y)), ("most", max(y))) if v not in (y[0], y[-1])]
+    return f"from {short(y[0])} to {short(y[-1])}" + (f" ({', '.join(inside)})" if inside else "")
+
+
+def histogram(values: Tensor, title: str, xlabel: str, marks: Tensor | None = None) -> Picture:
     """Where the weights are, and (thin lines) where a format can put them."""
     fig, ax = figure(1, title)
     ax.hist(values.flatten().tolist(), bins=60, color=BLUE, alpha=0.75)
     for m in [] if marks is None else marks.tolist():
         ax.axvline(m, color=RED, lw=0.7, alpha=0.8)
     ax.set(xlabel=xlabel, ylabel="weights")
-    return fig
+    many = "" if marks is None else f", with {len(marks)} thin lines where the format has values"
+    return described(fig, f"A histogram of {values.numel()} weights{many}.")
 
 
-def heat(panels: dict[str, Tensor], title: str, xlabel: str, ylabel: str) -> Figure:
+def heat(panels: dict[str, Tensor], title: str, xlabel: str, ylabel: str) -> Picture:
     """Matrices side by side, each with its own colour scale."""
     fig, axes = figure(len(panels), title, width=9, height=2.9, squeeze=False)
     for ax, (name, t) in zip(axes[0], panels.items(), strict=True):
@@ -113,10 +136,10 @@ def heat(panels: dict[str, Tensor], title: str, xlabel: str, ylabel: str) -> Fig
         ax.set(xlabel=xlabel, ylabel=ylabel if ax is axes[0][0] else "")
         ax.grid(False)
         fig.colorbar(image, ax=ax)
-    return fig
+    return described(fig, f"Colour maps over {xlabel} and {ylabel}: {', '.join(panels)}.")
 
 
-def channels(panels: dict[str, Tensor], title: str, xlabel: str, ylabel: str, tops: list[float] | None = None) -> Figure:
+def channels(panels: dict[str, Tensor], title: str, xlabel: str, ylabel: str, tops: list[float] | None = None) -> Picture:
     """One panel a vector: a thin bar for every channel, so that loud ones stand out. `tops`: the end of each panel's axis,
     the same for two that are to be compared."""
     fig, axes = figure(len(panels), title, width=9, height=2.9, squeeze=False)
@@ -125,15 +148,18 @@ def channels(panels: dict[str, Tensor], title: str, xlabel: str, ylabel: str, to
         ax.vlines(range(len(values)), 0, values.tolist(), color=color, lw=0.9)
         ax.set_title(name, weight="normal", size=9)
         ax.set(xlabel=xlabel, ylabel=ylabel if ax is axes[0][0] else "", ylim=(0, top))
-    return fig
+    said = "; ".join(
+        f"{name}: loudest {short(v.max().item())}, median {short(v.median().item())}" for name, v in panels.items()
+    )
+    return described(fig, f"A thin bar for each {xlabel}, {ylabel}. {said}.")
 
 
-def trade(points: dict[str, tuple[float, float, float]], title: str, xlabel: str, ylabel: str, third: str) -> Figure:
+def trade(points: dict[str, tuple[float, float, float]], title: str, xlabel: str, ylabel: str, third: str) -> Picture:
     """Three meters at once: (x, y, and a third one as bars beside). Lower left is good; a longer bar is good."""
     fig, (a, b) = figure(2, title, width=9, height=3.2)
     colors = (GREY, GREEN, ORANGE, BLUE, RED)
-    for color, (name, (x, y, _)) in zip(colors, points.items(), strict=False):
-        a.plot(x, y, "o", ms=9, color=color)
+    for color, marker, (name, (x, y, _)) in zip(colors, "osD^v", points.items(), strict=False):
+        a.plot(x, y, marker, ms=9, color=color)
         a.annotate(f"  {name}", (x, y), va="center")
     a.set(xlabel=xlabel, ylabel=ylabel)
     a.margins(0.25)
@@ -141,10 +167,11 @@ def trade(points: dict[str, tuple[float, float, float]], title: str, xlabel: str
     b.barh(names, [points[n][2] for n in names], color=[colors[list(points).index(n) % 5] for n in names], height=0.6)
     b.set_xlabel(third)
     b.grid(axis="y", visible=False)
-    return fig
+    said = "; ".join(f"{name} {short(x)}, {short(y)}, {short(z)}" for name, (x, y, z) in points.items())
+    return described(fig, f"For each, {xlabel}, {ylabel}, {third}: {said}.")
 
 
-def words(rows: dict[str, list[int]], title: str) -> Figure:
+def words(rows: dict[str, list[int]], title: str) -> Picture:
     """One 32-bit word a row, highest nibble left as hex digits are written; each box says whose code it holds."""
     fig, ax = figure(1, title, height=0.9 + 0.55 * len(rows))
     shades = plt.get_cmap("viridis")
@@ -160,4 +187,5 @@ def words(rows: dict[str, list[int]], title: str) -> Figure:
     ax.tick_params(length=0)
     ax.grid(False)
     ax.spines[:].set_visible(False)
-    return fig
+    said = "; ".join(f"{name} {' '.join(map(str, owners))}" for name, owners in rows.items())
+    return described(fig, f"Whose code is in each nibble, the lowest first: {said}.")

@@ -29,7 +29,7 @@ def test_a_right_answer_and_a_wrong_one_for_the_eye():
     assert "✗ square matrices" in repr(wrong) and "divided instead of multiplied" in repr(wrong)
     html = wrong._repr_html_()
     assert "<b>This is: divided instead of multiplied.</b>" in html and html.count("<div") == html.count("</div")
-    assert "monospace;font-size:90%'>with codes = int8" in html, "numbers stand in a fixed width"
+    assert "monospace;font-size:90%' tabindex='0'>with codes = int8" in html, "numbers stand in a fixed width"
 
 
 def test_what_comes_from_the_student_is_escaped():

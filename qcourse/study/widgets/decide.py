@@ -1,6 +1,6 @@
 """Which constraint binds you → which family. The first question to ask, before any format is named."""
 
-from qcourse.study.widgets import static
+from qcourse.study.widgets import controls, static
 
 DECISIONS = {
     "The weights do not fit the memory": (
@@ -42,22 +42,22 @@ class Decision:
         return "\n\n".join(f"{c}:\n  → {family}\n    {why}" for c, (family, why) in DECISIONS.items())
 
     def widget(self):
-        """Radio buttons above the answer, or None when ipywidgets is not installed."""
+        """A radio group above the answer, or None when ipywidgets or anywidget is not installed."""
+        names = list(DECISIONS)
+
+        def show(at: int) -> None:
+            self.constraint = names[at]
+            family, why = DECISIONS[self.constraint]
+            view.value = f'<div role="status"><b>→ {family}</b><br>{why}</div>'
+
         try:
             import ipywidgets
+
+            radio = controls.radio("What binds you?", names, names.index(self.constraint), show)
         except ImportError:
             return None
         view = ipywidgets.HTML()
-
-        def show(change=None):
-            if change is not None:
-                self.constraint = change["new"]
-            family, why = DECISIONS[self.constraint]
-            view.value = f"<b>→ {family}</b><br>{why}"
-
-        radio = ipywidgets.RadioButtons(options=list(DECISIONS), value=self.constraint, layout={"width": "auto"})
-        radio.observe(show, names="value")
-        show()
+        show(radio.at)
         return ipywidgets.VBox([radio, view])
 
     def _ipython_display_(self):

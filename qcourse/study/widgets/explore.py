@@ -1,25 +1,16 @@
 """A figure with sliders: it follows while one drags, at the pace that the kernel can keep."""
 
 import asyncio
-import io
 from collections.abc import Callable
 
-from matplotlib.figure import Figure
-
-from qcourse.study.widgets import static
-
-
-def png(fig: Figure) -> bytes:
-    """The figure as PNG bytes."""
-    buffer = io.BytesIO()
-    fig.savefig(buffer, format="png")
-    return buffer.getvalue()
+from qcourse.study.picture import Picture
+from qcourse.study.widgets import controls, static
 
 
 class Explorer:
-    """`draw(**values)` → Figure, redrawn whenever a slider moves. `set(name=value)` moves a slider from code."""
+    """`draw(**values)` → Picture, redrawn whenever a slider moves. `set(name=value)` moves a slider from code."""
 
-    def __init__(self, draw: Callable[..., Figure], choices: dict[str, list]):
+    def __init__(self, draw: Callable[..., Picture], choices: dict[str, list]):
         self.draw, self.choices = draw, choices
         self.values = {name: options[0] for name, options in choices.items()}
         self.figure = draw(**self.values)
@@ -32,7 +23,7 @@ class Explorer:
                 raise ValueError(f"{name}={value!r}: choices are {self.choices.get(name)}")
             self.values[name] = value
             if name in self.sliders:
-                self.sliders[name].value = value
+                self.sliders[name].at = sorted(self.choices[name]).index(value)
         self.redraw()
         return self
 
@@ -51,19 +42,29 @@ class Explorer:
         self.due = None
         self.figure = self.draw(**self.values)
         if self.image is not None:
-            self.image.value = png(self.figure)
+            self.image.value = self.figure.html()
+
+    def move(self, name: str, value) -> None:
+        """What a slider does: keep the value, and draw soon."""
+        self.values[name] = value
+        self.soon()
 
     def widget(self):
-        """Sliders above the picture, or None when ipywidgets is not installed."""
+        """Sliders above the picture, or None when ipywidgets or anywidget is not installed."""
         try:
             import ipywidgets
+
+            self.image = ipywidgets.HTML(self.figure.html())
+            for name, choices in self.choices.items():
+                options = sorted(choices)
+                self.sliders[name] = controls.slider(
+                    name,
+                    [f"{option:g}" if isinstance(option, float) else str(option) for option in options],
+                    options.index(self.values[name]),
+                    lambda at, name=name, options=options: self.move(name, options[at]),
+                )
         except ImportError:
             return None
-        self.image = ipywidgets.Image(value=png(self.figure), format="png")
-        for name, options in self.choices.items():
-            slider = ipywidgets.SelectionSlider(options=sorted(options), value=self.values[name], description=name)
-            slider.observe(lambda change, name=name: (self.values.update({name: change["new"]}), self.soon()), names="value")
-            self.sliders[name] = slider
         return ipywidgets.VBox([*self.sliders.values(), self.image])
 
     def _ipython_display_(self):
@@ -73,10 +74,10 @@ class Explorer:
         display(box if box is not None else self.figure)
 
 
-def explore(draw: Callable[..., Figure], **choices: list) -> Explorer:
+def explore(draw: Callable[..., Picture], **choices: list) -> Explorer:
     """`explore(draw, bits=[4, 2, 3, 8])`: one slider a keyword, its first choice shown first.
 
-    >>> explore(lambda bits: Figure(), bits=[4, 8]).set(bits=8).values
+    >>> explore(lambda bits: Picture(), bits=[4, 8]).set(bits=8).values
     {'bits': 8}
     """
     return Explorer(draw, choices)

@@ -3,7 +3,7 @@
     faster = predict("00.3", "How many times faster is int4?", "times", usual=(3.9, "the ratio of the bytes"))
     faster                                # the question: a box to type in, or buttons for choices
     faster.reveal(measured, "details")    # waits for the guess, then: the answer, how far off, the usual wrong guess
-    faster.then(figure)                   # a figure (or text) that would give the answer away, behind the same door
+    faster.then(figure)                   # a figure, table or text that would give the answer away, behind the same door
 
 A guess is kept on disk by its key (`guesses`). Without ipywidgets, `faster.commit("3")` and `faster.show()` do the same.
 With QCOURSE_STATIC set (the edition for reading, and nbval) nothing is asked and everything is shown.
@@ -11,13 +11,11 @@ With QCOURSE_STATIC set (the edition for reading, and nbval) nothing is asked an
 
 import html
 import math
-from collections.abc import Callable, Iterable
-
-from matplotlib.figure import Figure
+from collections.abc import Callable
 
 from qcourse.study.plots import short
-from qcourse.study.widgets import guesses, static
-from qcourse.study.widgets.behind import Behind, card, show
+from qcourse.study.widgets import controls, guesses, static
+from qcourse.study.widgets.behind import Behind, Part, card, parts, show
 
 
 class Prediction:
@@ -34,12 +32,20 @@ class Prediction:
         """Whether the answer may be seen: a guess was made, or the answer was asked for."""
         return self.value is not None or self.shown
 
-    def commit(self, text: str) -> None:
-        """Keep a guess and open what waits for it. Raises ValueError for what is no number, or none of the choices."""
+    def read(self, text: str):
+        """What was entered, as a value. Raises ValueError for what is no number, or none of the choices."""
         if self.choices and text not in self.choices:
             raise ValueError(f"one of {', '.join(self.choices)}")
-        self.value = text if self.choices else guesses.read_guess(text, self.unit)
-        guesses.keep(self.key, value=self.value)
+        return text if self.choices else guesses.read_guess(text, self.unit)
+
+    def commit(self, entered) -> None:
+        """Keep a guess and open what waits for it. Raises ValueError for what cannot be read."""
+        self.keep(self.read(entered))
+
+    def keep(self, value) -> None:
+        """Keep a value, on disk too, and open what waits for it."""
+        self.value = value
+        guesses.keep(self.key, value=value)
         self._open()
 
     def show(self) -> None:
@@ -65,14 +71,14 @@ class Prediction:
             text += f". The usual guess is {self.said(self.usual[0])}: {self.usual[1]}"
         return text
 
-    def reveal(self, actual, *details: str | Iterable[str], how: str = "measured") -> Behind:
-        """The verdict and `details` (lines, or lists of lines), once the guess is made. Let it be the cell's last line."""
-        lines = [line for d in details for line in ([d] if isinstance(d, str) else d)]
-        return Behind(self, lambda: "\n".join([self.verdict(actual, how), *lines]))
+    def reveal(self, actual, *details: Part | list[str], how: str = "measured") -> Behind:
+        """The verdict and `details` (lines, lists of lines, tables, figures), once the guess is made. Let it be the cell's
+        last line."""
+        return Behind(self, lambda: [self.verdict(actual, how), *parts(details)])
 
-    def then(self, what: Figure | str) -> Behind:
-        """A figure or a text that would give the answer away, once the guess is made."""
-        return Behind(self, lambda: what)
+    def then(self, *what: Part) -> Behind:
+        """A figure, table or text that would give the answer away, once the guess is made."""
+        return Behind(self, lambda: parts(what))
 
     def __repr__(self) -> str:
         guess = "none yet" if self.value is None else self.said(self.value)
@@ -81,38 +87,45 @@ class Prediction:
     def widget(self):
         """The question with what is needed to answer it, or None when ipywidgets is not installed."""
         try:
+            import anywidget  # noqa: F401 (its radio groups)
             import ipywidgets
         except ImportError:
             return None
-        label = ipywidgets.HTML(card(f"Predict. {self.question}"))
+        label = ipywidgets.HTML(card([f"Predict. {self.question}"]))
         told = ipywidgets.HTML()
-        entry = self._entry(ipywidgets)
+        entry, given = self._entry(ipywidgets)
         commit, show = (ipywidgets.Button(description=d, tooltip=t) for d, t in (
             ("Commit", "keep this guess, then see the answer"), ("Show me", "see the answer without a guess")))  # fmt: skip
 
+        def tell(text: str) -> None:
+            told.value = f'<span role="status">{html.escape(text)}</span>'
+
         def state() -> None:
             without = "shown without a guess" if self.shown else ""
-            told.value = without if self.value is None else f"kept: {html.escape(self.said(self.value))}"
+            tell(without if self.value is None else f"kept: {self.said(self.value)}")
 
         def keep(_) -> None:
             try:
-                self.commit(entry.value or "")
+                value = self.read(given())
             except ValueError as e:
-                told.value = html.escape(f"please: {e}")
+                return tell(f"please: {e}")
+            self.keep(value)
 
         commit.on_click(keep)
         show.on_click(lambda _: self.show())
         self.waiting.append(state)
         state()
-        return ipywidgets.VBox([label, ipywidgets.HBox([entry, commit, show, told])])
+        return ipywidgets.VBox([label, entry, ipywidgets.HBox([commit, show, told])])
 
     def _entry(self, ipywidgets):
-        """A box for a number, or buttons for choices."""
-        given = self.value if isinstance(self.value, str) else "" if self.value is None else f"{self.value:g}"
+        """A box for a number, or a group for choices; and what reads it."""
         if self.choices:
-            return ipywidgets.RadioButtons(options=self.choices, value=given or None)
-        wide = {"description_width": "initial"}
-        return ipywidgets.Text(value=given, placeholder="your guess", description=self.unit or "guess", style=wide)
+            at = self.choices.index(self.value) if self.value in self.choices else None
+            entry = controls.radio("your guess", list(self.choices), at, lambda at: None)
+            return entry, lambda: "" if entry.at is None else self.choices[entry.at]
+        kept, wide = "" if self.value is None else f"{self.value:g}", {"description_width": "initial"}
+        entry = ipywidgets.Text(value=kept, placeholder="your guess", description=self.unit or "guess", style=wide)
+        return entry, lambda: entry.value
 
     def _ipython_display_(self):
         from IPython.display import display
@@ -120,7 +133,7 @@ class Prediction:
         box = None if static() else self.widget()
         if box is not None:
             return display(box)
-        return show(f"Predict. {self.question}  [{self.unit or 'your guess'}]") if static() else print(repr(self))
+        return show([f"Predict. {self.question}  [{self.unit or 'your guess'}]"]) if static() else print(repr(self))
 
 
 def distance(guess, actual) -> str:

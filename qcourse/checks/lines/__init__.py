@@ -1,0 +1,1 @@
+"""The lines that each notebook leaves to its reader: `nbNN.LINES`, by key."""

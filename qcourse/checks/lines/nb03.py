@@ -1,0 +1,62 @@
+"""Notebook 03's lines: which axis, and what is multiplied back."""
+
+from qcourse.checks.line import Line
+
+LINES = {
+    "03.a": Line("peaks", "x.abs().amax(0)", {
+        "x.abs().amax(1)": "that is the loudest value of each *token*; over all tokens, one value a channel",
+        "x.amax(0)": "a channel may be loud on the negative side",
+        "x.abs().mean(0)": "the mean hides what happens once; the scale has to hold the loudest value",
+        "x.abs().max()": "the loudest of all; one value a channel is asked for",
+    }),
+    "03.b": Line("s_tensor", "x.abs().max() / 127", {
+        "x.abs().amax(0) / 127": "a scale a *channel*: it depends on k and cannot leave the sum over k",
+        "x.abs().amax(1, keepdim=True) / 127": "that is a scale a token; here one for everything",
+        "x.abs().max() / 255": "127 steps lie on each side of zero",
+    }),
+    "03.c": Line("s_token", "x.abs().amax(1, keepdim=True) / 127", {
+        "x.abs().amax(0, keepdim=True) / 127": "a scale a *channel*: it depends on k and cannot leave the sum over k",
+        "x.abs().max() / 127": "that is one for everything; each row of x is a token",
+        "x.abs().amax(1) / 127": "right numbers, but shape (T): to divide x (T, K) row by row it has to be (T, 1)",
+    }),
+    "03.d": Line("fixed", "first.absmax.max().item() / 127.5", {
+        "first.absmax.median().item() / 127.5": "everything louder than the median channel would be clipped",
+        "first.absmax.max().item()": "the loudest value has to land on the last step: divide by 127.5",
+        "first.absmax.mean().item() / 127.5": "everything louder than the mean of the channels' peaks would be clipped",
+    }),
+    "03.e": Line("s", "first.absmax**alpha / W.abs().amax(0) ** (1 - alpha)", {
+        "W.abs().amax(0) ** (1 - alpha) / first.absmax**alpha": "upside down: the louder the channel of x, the "
+        "*larger* `s`, since "
+        "x is divided by it",
+        "first.absmax**alpha": "that is right only for weights that are all equally large",
+        "first.absmax**alpha * W.abs().amax(0) ** (1 - alpha)": "a column of W that is large already should be made "
+        "larger *less*: "
+        "divide by it",
+        "first.absmax / W.abs().amax(0)": "that moves everything; the exponents share it out",
+    }),
+    "03.f": Line("same", "(x / s) @ (W * s).T", {
+        "(x / s) @ (W / s).T": "both were divided; what x loses has to be given to W",
+        "(x * s) @ (W * s).T": "both were multiplied; what W gains has to be taken from x",
+        "(x / s) @ W.T": "the matching columns of W were not multiplied: another function",
+    }, rtol=1e-3),
+    "03.g": Line("folded", "gain / s", {
+        "gain * s": "that makes x louder still: the norm should write x / s",
+        "gain": "then nothing was divided: x stays as it was, and W was multiplied",
+        "s / gain": "upside down: the gain is divided by `s`",
+    }),
+    "03.h": Line("s_zero", "1 / W.abs().amax(0)", {
+        "torch.ones_like(first.absmax)": "α = 0 is not *no* smoothing: max|x|⁰ is 1, and the weights are still evened out",
+        "first.absmax": "that is α = 1",
+        "W.abs().amax(0)": "upside down: a column that is large already gets a small factor",
+    }),
+    "03.i": Line("absorbed", "k * s_plain", {
+        "s_plain": "the trick made x louder by k and W smaller by k; `s` sees both",
+        "k**0.5 * s_plain": "√k from max|x|^α and √k from max|w|^(1−α): together k",
+        "s_plain / k": "the other way round: x became louder",
+    }),
+    "03.j": Line("kept", "costs[sweep[0.8]] / costs['W8A8_STATIC']", {
+        "1 - costs[sweep[0.8]] / costs['W8A8_STATIC']": "that is what was won back; what is left of the damage",
+        "costs['W8A8_STATIC'] / costs[sweep[0.8]]": "the other way round",
+        "costs['W8A8'] / costs['W8A8_STATIC']": "that is a scale a token, not SmoothQuant",
+    }),
+}  # fmt: skip
