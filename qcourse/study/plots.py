@@ -180,7 +180,9 @@ def words(rows: dict[str, list[int]], title: str) -> Picture:
         for nibble, owner in enumerate(owners):
             x = 7 - nibble
             ax.add_patch(plt.Rectangle((x, -y - 0.4), 1, 0.8, facecolor=shades(0.25 + owner / 10), edgecolor="white", lw=2))
-            ax.text(x + 0.5, -y, str(owner), ha="center", va="center", weight="bold")
+            ax.text(
+                x + 0.5, -y, str(owner), ha="center", va="center", weight="bold", color="white" if owner < 3 else "black"
+            )
     ax.set(xlim=(-3, 8.1), ylim=(-len(rows) + 0.4, 0.9), yticks=[])
     ax.set_xticks([7.5 - n for n in range(8)], [f"bits {4 * n}–{4 * n + 3}" for n in range(8)], size=7)
     ax.xaxis.tick_top()
