@@ -143,6 +143,18 @@ def int8_dots(w, scale, zero, x, x_scale, x_total, y, n0, n1):
 
 
 @kernel
+def half_dots(w, x, y, n0, n1):
+    """16-bit weights: w (N, K) bf16 bits, x (M, K) fp32: widened in registers, one pass over the bytes."""
+    M, K = x.shape
+    for n in range(n0, n1):
+        for m in range(M):
+            y_n = f32(0)
+            for k in range(K):
+                y_n += as_float(w[n, k]) * x[m, k]
+            y[m, n] = rounded(y_n, y)
+
+
+@kernel
 def w8a8_dots(w, x, y, n0, n1):
     """int8 codes on both sides: y (M, N) int32 = Σ_k w[n, k] · x[m, k], exact for K < 131072."""
     M, K = x.shape

@@ -1,9 +1,9 @@
 """No quantization: the weight as it was trained. The baseline that every other format is measured against."""
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
+from qcourse.gemm.half import half_matmul
 from qcourse.layers.method import LinearMethodBase
 
 
@@ -19,8 +19,7 @@ class UnquantizedLinearMethod(LinearMethodBase):
 
     def apply(self, layer: nn.Module, x: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
         """y = x @ W.T + bias; a bf16 weight under fp32 activations is widened, which is exact."""
-        weight = layer.weight if layer.weight.dtype == x.dtype else layer.weight.to(x.dtype)
-        return F.linear(x, weight, bias)
+        return half_matmul(x, layer.weight, bias)
 
     def dequantized(self, layer: nn.Module) -> torch.Tensor:
         """The weight in fp32."""

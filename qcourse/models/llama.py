@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from qcourse.layers.linear import Linear
+from qcourse.layers.linear import Linear, by_embedding
 from qcourse.layers.method import QuantizationConfig
 from qcourse.methods.folding import Fold
 from qcourse.models.kv_cache import KVCache
-from qcourse.models.rope import rope_tables, rotate
+from qcourse.models.rope import RopeTables, rotate
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,9 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(..., hidden) → (..., hidden) in x's dtype."""
-        h = x.float()
-        h = h * torch.rsqrt(h.pow(2).mean(-1, keepdim=True) + self.eps)
+        if x.dtype == torch.float32 == self.weight.dtype:
+            return F.rms_norm(x, self.weight.shape, self.weight, self.eps)  # the same in one call
+        h = F.rms_norm(x.float(), self.weight.shape, None, self.eps)
         return self.weight.to(x.dtype) * h.to(x.dtype)
 
 
@@ -76,15 +77,25 @@ class Attention(nn.Module):
         q = self.q_proj(x).view(B, T, c.num_attention_heads, c.head_dim).transpose(1, 2)
         k = self.k_proj(x).view(B, T, c.num_key_value_heads, c.head_dim).transpose(1, 2)
         v = self.v_proj(x).view(B, T, c.num_key_value_heads, c.head_dim).transpose(1, 2)
-        q, k = rotate(q, *rope), rotate(k, *rope)
+        q, k = rotate(torch.cat((q, k), 1), *rope).split((q.shape[1], k.shape[1]), 1)
         if cache is not None:
             k, v = cache.update(layer, k, v)
-        repeat = c.num_attention_heads // c.num_key_value_heads
-        k, v = k.repeat_interleave(repeat, 1), v.repeat_interleave(repeat, 1)
-        past = k.shape[2] - T
-        mask = None if past == 0 else torch.ones(T, past + T, dtype=torch.bool, device=x.device).tril(past)
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=past == 0)
-        return self.o_proj(y.transpose(1, 2).reshape(B, T, -1))
+        return self.o_proj(attend(q, k, v).transpose(1, 2).reshape(B, T, -1))
+
+
+def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """Causal attention of the last T positions: q (B, heads, T, D), k and v (B, kv_heads, past + T, D) → like q.
+
+    One position sees everything before it, so the query heads that share a key head can stand in for its positions: keys and
+    values are read once, where they lie.
+    """
+    B, heads, T, D = q.shape
+    kv_heads, past = k.shape[1], k.shape[2] - T
+    if T == 1:
+        return F.scaled_dot_product_attention(q.reshape(B, kv_heads, -1, D), k, v).reshape(B, heads, 1, D)
+    k, v = (t.repeat_interleave(heads // kv_heads, 1) for t in (k, v))
+    mask = None if past == 0 else torch.ones(T, past + T, dtype=torch.bool, device=q.device).tril(past)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=past == 0)
 
 
 class MLP(nn.Module):
@@ -129,12 +140,12 @@ class LlamaModel(nn.Module):
         self.embed_tokens = nn.Embedding(*rows.shape, _weight=rows)
         self.layers = nn.ModuleList(DecoderLayer(config, linear, i, dtype) for i in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps, dtype)
+        self.rope = RopeTables(config)
 
     def forward(self, ids: torch.Tensor, cache: KVCache | None, compute_dtype: torch.dtype) -> torch.Tensor:
         """Run every block; with a cache, ids continue at position `cache.length`."""
         start = cache.length if cache is not None else 0
-        rope = rope_tables(self.config, torch.arange(start, start + ids.shape[1], device=ids.device))
-        rope = tuple(t.to(compute_dtype) for t in rope)
+        rope = self.rope.at(start, start + ids.shape[1], ids.device, compute_dtype)
         x = self.embed_tokens(ids).to(compute_dtype)
         for i, layer in enumerate(self.layers):
             x = layer(x, rope, i, cache)
@@ -169,7 +180,7 @@ class LlamaForCausalLM(nn.Module):
         h = self.model(ids, cache, self.compute_dtype)
         if self.lm_head is not None:
             return self.lm_head(h).float()
-        return F.linear(h, self.model.embed_tokens.weight.to(h.dtype)).float()
+        return by_embedding(h, self.model.embed_tokens).float()
 
     def linears(self) -> dict[str, Linear]:
         """Every linear layer by its name in the file, in order of execution."""

@@ -26,6 +26,23 @@ def rope_tables(config, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Te
     return angle.cos(), angle.sin()
 
 
+class RopeTables:
+    """cos and sin of every position, made as they are first needed and kept for each device and dtype."""
+
+    def __init__(self, config):
+        self.config, self.kept = config, {}
+
+    def at(self, start: int, end: int, device: torch.device, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+        """Those of positions start … end - 1, (T, head_dim) each."""
+        known = self.kept.get((device, dtype))
+        if known is None or len(known[0]) < end:
+            length = max(256, 2 ** (end - 1).bit_length())
+            with torch.inference_mode(False):
+                tables = rope_tables(self.config, torch.arange(length, device=device))
+                known = self.kept[device, dtype] = tuple(t.to(dtype) for t in tables)
+        return known[0][start:end], known[1][start:end]
+
+
 def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
     """Rotate each pair (x_i, x_{i+D/2}) of x (B, heads, T, D) by its position's angle."""
     a, b = x.chunk(2, dim=-1)

@@ -3,7 +3,8 @@ import torch
 
 from qcourse.models.generate import generate
 from qcourse.models.kv_cache import KVCache
-from qcourse.models.llama import LlamaConfig, LlamaForCausalLM, RMSNorm, rope_tables, rotate
+from qcourse.models.llama import LlamaConfig, LlamaForCausalLM, RMSNorm, attend
+from qcourse.models.rope import RopeTables, rope_tables, rotate
 
 
 def test_the_cache_changes_nothing(shipped):
@@ -29,6 +30,25 @@ def test_rope_keeps_lengths_and_depends_on_distance_only():
     torch.testing.assert_close(turned[0].norm(dim=-1), q.norm(dim=-1).expand(1, 1, 50))
     scores = turned[0][0, 0] @ turned[1][0, 0].T
     torch.testing.assert_close(scores.diagonal(7), scores[0, 7].expand(43), atol=1e-3, rtol=1e-3)
+
+
+def test_rope_tables_are_kept_and_are_the_formula():
+    config = LlamaConfig()
+    tables = RopeTables(config)
+    for start, end in ((0, 5), (4, 9), (250, 700), (3, 4)):
+        for dtype in (torch.float32, torch.bfloat16):
+            cos, sin = tables.at(start, end, torch.device("cpu"), dtype)
+            want = rope_tables(config, torch.arange(start, end))
+            assert cos.dtype == dtype and torch.equal(cos, want[0].to(dtype)) and torch.equal(sin, want[1].to(dtype))
+    assert [len(cos) for cos, _ in tables.kept.values()] == [1024, 1024]
+
+
+@pytest.mark.parametrize("heads", [3, 6, 12])
+def test_one_position_attends_as_the_last_of_many(heads):
+    q, k, v = torch.randn(2, heads, 7, 16), torch.randn(2, 3, 7, 16), torch.randn(2, 3, 7, 16)
+    torch.testing.assert_close(attend(q[:, :, -1:], k, v), attend(q, k, v)[:, :, -1:], atol=1e-5, rtol=1e-5)
+    scores = (q[0, heads - 1, 5] @ k[0, 2, :6].T) / 4  # by hand: position 5 of the last head
+    torch.testing.assert_close(attend(q, k, v)[0, heads - 1, 5], scores.softmax(0) @ v[0, 2, :6], atol=1e-5, rtol=1e-5)
 
 
 def test_rmsnorm_is_the_formula():
