@@ -25,14 +25,6 @@ ROWS = 128  # rows of Ŵ in a thread's cache: 128 · 4096 · 4 bytes = 2 MB
 dots4, decode4 = lru_cache(loops.dots4), lru_cache(loops.decode4)
 
 
-def split(x: Float[Tensor, "M K"], blocks: int, planes: int, each: int):
-    """x → (codes (M, blocks, planes, each) int16, scale (M, blocks), Σ codes); see `loops.to_int16`."""
-    codes = np.empty((len(x), blocks, planes, each), np.int16)
-    scale, total = np.empty((len(x), blocks), np.float32), np.empty((len(x), blocks), np.int32)
-    loops.to_int16(bits(x if x.dtype == torch.bfloat16 else x.float()), codes, scale, total, 0, len(x))
-    return codes, scale, total
-
-
 def halves(x: Float[Tensor, "M K"], block: int):
     """x → (even and odd columns (2, M, K/2), Σ x of each block (M, blocks)), fp32, for `loops.float4_dots`."""
     x = x.float()
@@ -57,21 +49,21 @@ def int_dot(x: Float[Tensor, "*lead K"], p: Operand | PackedWeight, bias: Tensor
     """
     o = Operand.of(p)
     check(x, o, bias)
-    (N, K), four, block = o.p.shape, o.num_bits == 4, o.block
+    N, K = o.p.shape
     flat = x.reshape(-1, K)
-    y = torch.empty(len(flat), N, dtype=torch.bfloat16 if x.dtype == torch.bfloat16 else torch.float32)
+    out = np.empty((len(flat), N), np.uint16 if x.dtype == torch.bfloat16 else np.float32)
     if len(flat) and N:
-        w, scale, zero, out = o.w, o.scale, o.zero, bits(y)
-        if not four:
-            loop, rest = loops.int8_dots, (*split(flat, w.shape[1], 1, block), out)
-        elif block == 128 and len(flat) <= REUSE:
-            loop, w, rest = loops.int4_dot, w.view(np.uint16), (*split(flat, w.shape[1], 4, 32), out)
-        elif block >= 64:
-            loop, rest = dots4(block // 2), (*split(flat, w.shape[1], 2, block // 2), out)
-        else:
-            loop, w, rest = loops.float4_dots, w.reshape(N, -1), (*halves(flat, block), out)
-        rows_in_threads(lambda a, b: loop(w, scale, zero, *rest, a, b), N, len(flat) * N * K)
-    return finish(y, x, o, bias)
+        w, scale, zero, block, loop = o.w, o.scale, o.zero, o.block, loops.int8_dots
+        values = (bits(flat if x.dtype == torch.bfloat16 else flat.float()),)
+        if o.num_bits == 4 and block == 128 and len(flat) <= REUSE:
+            loop, w = loops.int4_dot, w.view(np.uint16)
+        elif o.num_bits == 4 and block >= 64:
+            loop = dots4(block // 2)
+        elif o.num_bits == 4:
+            loop, w, values = loops.float4_dots, w.reshape(N, -1), halves(flat, block)
+        rows_in_threads(lambda a, b: loop(w, scale, zero, *values, out, a, b), N, len(flat) * N * K)
+    y = torch.from_numpy(out)
+    return finish(y.view(torch.bfloat16) if x.dtype == torch.bfloat16 else y, x, o, bias)
 
 
 @lru_cache(1)

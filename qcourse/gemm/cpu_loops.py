@@ -16,22 +16,22 @@ are padded to whole blocks with anything at all, because x is padded with zeros.
 
 import numpy as np
 
-from qcourse.gemm.jit import as_float, kernel, rounded
+from qcourse.gemm.jit import as_float, kernel, part, rounded
 
 f32, i16, i32 = np.float32, np.int16, np.int32
 BLOCK = 128  # weights that share one activation scale
 TINY = f32(1e-30)  # blocks quieter than this are rounded to 0
 
 
-@kernel
-def to_int16(x, codes, scale, total, m0, m1):
+@part
+def to_int16(x, codes, scale, total):
     """x (M, K) → codes (M, blocks, planes, block/planes) int16, scale (M, blocks), total (M, blocks) = Σ codes.
 
     A NaN or inf makes its block's scale NaN. Plane p of a block holds its columns p, p + planes, …: the order in which codes
     are unpacked (2 planes: low and high nibbles of bytes, 4: nibbles of 16-bit units, 1: as they are).
     """
     K, (_, blocks, planes, each) = x.shape[1], codes.shape
-    for m in range(m0, m1):
+    for m in range(len(x)):
         for b in range(blocks):
             first = b * planes * each
             loudest, bad = TINY, False
@@ -54,12 +54,14 @@ def to_int16(x, codes, scale, total, m0, m1):
 
 
 @kernel
-def int4_dot(w, scale, zero, x, x_scale, x_total, y, n0, n1):
-    """int4, blocks of 128, few tokens: w (N, blocks, 32) are uint16 units of four codes, x (M, blocks, 4, 32) their planes.
+def int4_dot(w, scale, zero, values, y, n0, n1):
+    """int4, blocks of 128, few tokens: w (N, blocks, 32) are uint16 units of four codes, `values` are x (M, K).
 
     Each unit is read once a token, split by shifts and masks that stay 16 bits wide, multiplied, and forgotten.
     """
-    M, blocks, _, _ = x.shape
+    M, blocks = len(values), w.shape[1]
+    x, x_scale, x_total = np.empty((M, blocks, 4, BLOCK // 4), i16), np.empty((M, blocks), f32), np.empty((M, blocks), i32)
+    to_int16(values, x, x_scale, x_total)
     for n in range(n0, n1):
         for m in range(M):
             y_n = f32(0)
@@ -80,9 +82,11 @@ def dots4(half):
     """The int4 loop for blocks of 2·half weights (`half` bytes): a constant, so that LLVM makes straight vectors of it."""
 
     @kernel
-    def int4_dots(w, scale, zero, x, x_scale, x_total, y, n0, n1):
+    def int4_dots(w, scale, zero, values, y, n0, n1):
         """Several tokens: a row is unpacked once, to 16 bits in the first-level cache, and serves every token."""
-        M, blocks, _, _ = x.shape
+        M, blocks = len(values), w.shape[1]
+        x, x_scale, x_total = np.empty((M, blocks, 2, half), i16), np.empty((M, blocks), f32), np.empty((M, blocks), i32)
+        to_int16(values, x, x_scale, x_total)
         low, high = np.empty((blocks, half), i16), np.empty((blocks, half), i16)
         flat, flat_low, flat_high = w.reshape(len(w), low.size), low.reshape(low.size), high.reshape(low.size)
         for n in range(n0, n1):
@@ -127,9 +131,11 @@ def float4_dots(w, scale, zero, x, x_sum, y, n0, n1):
 
 
 @kernel
-def int8_dots(w, scale, zero, x, x_scale, x_total, y, n0, n1):
-    """8-bit codes: w (N, blocks, 128), x (M, blocks, 1, 128): the same sum, without unpacking."""
-    M, blocks, _, _ = x.shape
+def int8_dots(w, scale, zero, values, y, n0, n1):
+    """8-bit codes: w (N, blocks, 128), `values` are x (M, K): the same sum, without unpacking."""
+    M, blocks = len(values), w.shape[1]
+    x, x_scale, x_total = np.empty((M, blocks, 1, BLOCK), i16), np.empty((M, blocks), f32), np.empty((M, blocks), i32)
+    to_int16(values, x, x_scale, x_total)
     for n in range(n0, n1):
         for m in range(M):
             y_n = f32(0)

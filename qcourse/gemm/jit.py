@@ -44,6 +44,15 @@ def rounded(value, out):
     raise NotImplementedError("only for loops compiled by `kernel`")
 
 
+PARTS: list = []
+
+
+def part(function):
+    """A plain function that compiled loops may call; it is compiled into each."""
+    PARTS.append(inspect.unwrap(function))
+    return PARTS[-1]
+
+
 def bf16_bits(value):
     """The upper half of an fp32, rounded to nearest even as torch rounds; a NaN stays one."""
     bits = np.uint32(np.float32(value).view(np.uint32))
@@ -57,6 +66,8 @@ def teach_numba() -> None:
     from numba.extending import overload, register_jitable
 
     to_bits = register_jitable(inspect.unwrap(bf16_bits))
+    for function in PARTS:
+        register_jitable(function)
 
     @overload(rounded, inline="always")
     def choose_out(value, out):
