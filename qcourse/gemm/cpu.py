@@ -20,9 +20,8 @@ from qcourse.gemm.threads import rows_in_threads
 from qcourse.packing.packed import PackedWeight
 from qcourse.shapes import Float, Integer, Tensor
 
-REUSE = 3  # tokens up to which unpacking again for each is cheaper than keeping a row unpacked
 ROWS = 128  # rows of Ŵ in a thread's cache: 128 · 4096 · 4 bytes = 2 MB
-dots4, decode4 = lru_cache(loops.dots4), lru_cache(loops.decode4)
+dot4, decode4 = lru_cache(loops.dot4), lru_cache(loops.decode4)
 
 
 def halves(x: Float[Tensor, "M K"], block: int):
@@ -55,10 +54,8 @@ def int_dot(x: Float[Tensor, "*lead K"], p: Operand | PackedWeight, bias: Tensor
     if len(flat) and N:
         w, scale, zero, block, loop = o.w, o.scale, o.zero, o.block, loops.int8_dots
         values = (bits(flat if x.dtype == torch.bfloat16 else flat.float()),)
-        if o.num_bits == 4 and block == 128 and len(flat) <= REUSE:
-            loop, w = loops.int4_dot, w.view(np.uint16)
-        elif o.num_bits == 4 and block >= 64:
-            loop = dots4(block // 2)
+        if o.num_bits == 4 and block >= 64:
+            loop, w = dot4(block // 4), w.view(np.uint16)
         elif o.num_bits == 4:
             loop, w, values = loops.float4_dots, w.reshape(N, -1), halves(flat, block)
         rows_in_threads(lambda a, b: loop(w, scale, zero, *values, out, a, b), N, len(flat) * N * K)

@@ -28,7 +28,7 @@ def to_int16(x, codes, scale, total):
     """x (M, K) → codes (M, blocks, planes, block/planes) int16, scale (M, blocks), total (M, blocks) = Σ codes.
 
     A NaN or inf makes its block's scale NaN. Plane p of a block holds its columns p, p + planes, …: the order in which codes
-    are unpacked (2 planes: low and high nibbles of bytes, 4: nibbles of 16-bit units, 1: as they are).
+    are unpacked (4 planes: the nibbles of 16-bit units, 1: as they are).
     """
     K, (_, blocks, planes, each) = x.shape[1], codes.shape
     for m in range(len(x)):
@@ -53,57 +53,35 @@ def to_int16(x, codes, scale, total):
             total[m, b] = added
 
 
-@kernel
-def int4_dot(w, scale, zero, values, y, n0, n1):
-    """int4, blocks of 128, few tokens: w (N, blocks, 32) are uint16 units of four codes, `values` are x (M, K).
-
-    Each unit is read once a token, split by shifts and masks that stay 16 bits wide, multiplied, and forgotten.
-    """
-    M, blocks = len(values), w.shape[1]
-    x, x_scale, x_total = np.empty((M, blocks, 4, BLOCK // 4), i16), np.empty((M, blocks), f32), np.empty((M, blocks), i32)
-    to_int16(values, x, x_scale, x_total)
-    for n in range(n0, n1):
-        for m in range(M):
-            y_n = f32(0)
-            for b in range(blocks):
-                first, second = i32(0), i32(0)
-                for j in range(BLOCK // 4):
-                    v = w[n, b, j]
-                    first = i32(first + i32(i32(v & 15) * i32(x[m, b, 0, j])))
-                    first = i32(first + i32(i32((v >> 4) & 15) * i32(x[m, b, 1, j])))
-                    second = i32(second + i32(i32((v >> 8) & 15) * i32(x[m, b, 2, j])))
-                    second = i32(second + i32(i32(v >> 12) * i32(x[m, b, 3, j])))
-                exact = i32(first + second - i32(i32(zero[n, b]) * x_total[m, b]))
-                y_n += (as_float(scale[n, b]) * x_scale[m, b]) * f32(exact)
-            y[m, n] = rounded(y_n, y)
-
-
-def dots4(half):
-    """The int4 loop for blocks of 2·half weights (`half` bytes): a constant, so that LLVM makes straight vectors of it."""
+def dot4(units):
+    """The int4 loop for blocks of 4·units weights: a constant, so that LLVM makes straight vectors of it."""
 
     @kernel
-    def int4_dots(w, scale, zero, values, y, n0, n1):
-        """Several tokens: a row is unpacked once, to 16 bits in the first-level cache, and serves every token."""
+    def int4_dot(w, scale, zero, values, y, n0, n1):
+        """w (N, blocks, units): uint16 units of four codes; `values` are x (M, K).
+
+        A unit is split by shifts and masks that stay 16 bits wide, multiplied, and forgotten. Keeping a row unpacked for
+        the next token costs more than unpacking it again: the products wait for x, not for the codes.
+        """
         M, blocks = len(values), w.shape[1]
-        x, x_scale, x_total = np.empty((M, blocks, 2, half), i16), np.empty((M, blocks), f32), np.empty((M, blocks), i32)
+        x, x_scale, x_total = np.empty((M, blocks, 4, units), i16), np.empty((M, blocks), f32), np.empty((M, blocks), i32)
         to_int16(values, x, x_scale, x_total)
-        low, high = np.empty((blocks, half), i16), np.empty((blocks, half), i16)
-        flat, flat_low, flat_high = w.reshape(len(w), low.size), low.reshape(low.size), high.reshape(low.size)
         for n in range(n0, n1):
-            for j in range(low.size):
-                flat_low[j], flat_high[j] = flat[n, j] & 15, flat[n, j] >> 4
             for m in range(M):
                 y_n = f32(0)
                 for b in range(blocks):
-                    exact = i32(0)
-                    for j in range(half):
-                        even, odd = i32(i32(low[b, j]) * i32(x[m, b, 0, j])), i32(i32(high[b, j]) * i32(x[m, b, 1, j]))
-                        exact = i32(exact + even + odd)
-                    exact = i32(exact - i32(i32(zero[n, b]) * x_total[m, b]))
+                    first, second = i32(0), i32(0)
+                    for j in range(units):
+                        v = w[n, b, j]
+                        first = i32(first + i32(i32(v & 15) * i32(x[m, b, 0, j])))
+                        first = i32(first + i32(i32((v >> 4) & 15) * i32(x[m, b, 1, j])))
+                        second = i32(second + i32(i32((v >> 8) & 15) * i32(x[m, b, 2, j])))
+                        second = i32(second + i32(i32(v >> 12) * i32(x[m, b, 3, j])))
+                    exact = i32(first + second - i32(i32(zero[n, b]) * x_total[m, b]))
                     y_n += (as_float(scale[n, b]) * x_scale[m, b]) * f32(exact)
                 y[m, n] = rounded(y_n, y)
 
-    return int4_dots
+    return int4_dot
 
 
 @kernel
