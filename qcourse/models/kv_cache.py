@@ -22,11 +22,23 @@ class KVCache:
         Raises ValueError when the cache is full: nothing is dropped silently.
         """
         end = self.length + k.shape[2]
-        if end > self.k.shape[3]:
-            raise ValueError(f"KV cache is full: {end} positions needed, {self.k.shape[3]} allocated (max_len)")
+        self.refuse_beyond(end)
         self.k[layer, :, :, self.length : end] = k
         self.v[layer, :, :, self.length : end] = v
         return self.k[layer, :, :, :end], self.v[layer, :, :, :end]
+
+    def room(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """All of a layer's keys and values (batch, kv_heads, max_len, D), for a kernel that writes the next position itself.
+
+        Raises ValueError when the cache is full.
+        """
+        self.refuse_beyond(self.length + 1)
+        return self.k[layer], self.v[layer]
+
+    def refuse_beyond(self, end: int) -> None:
+        """Raise ValueError unless `end` positions fit."""
+        if end > self.k.shape[3]:
+            raise ValueError(f"KV cache is full: {end} positions needed, {self.k.shape[3]} allocated (max_len)")
 
     @property
     def nbytes(self) -> int:

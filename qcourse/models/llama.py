@@ -13,11 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from qcourse.gemm.step import norm
 from qcourse.layers.linear import Linear, by_embedding
 from qcourse.layers.method import QuantizationConfig
 from qcourse.methods.folding import Fold
+from qcourse.models.attention import Attention
 from qcourse.models.kv_cache import KVCache
-from qcourse.models.rope import RopeTables, rotate
+from qcourse.models.rope import RopeTables
 
 
 @dataclass(frozen=True)
@@ -50,52 +52,12 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(..., hidden) → (..., hidden) in x's dtype."""
-        if x.dtype == torch.float32 == self.weight.dtype:
-            return F.rms_norm(x, self.weight.shape, self.weight, self.eps)  # the same in one call
-        h = F.rms_norm(x.float(), self.weight.shape, None, self.eps)
+        y = norm(x, self.weight, self.eps)
+        if y is not None:
+            return y
+        h = x.float()
+        h = h * torch.rsqrt(h.pow(2).mean(-1, keepdim=True) + self.eps)
         return self.weight.to(x.dtype) * h.to(x.dtype)
-
-
-class Attention(nn.Module):
-    """Causal self-attention with fewer key/value heads than query heads."""
-
-    def __init__(self, config: LlamaConfig, linear, prefix: str):
-        super().__init__()
-        self.config = config
-        h, d = config.hidden_size, config.head_dim
-        q, kv = config.num_attention_heads * d, config.num_key_value_heads * d
-        bias = config.attention_bias
-        self.q_proj = linear(h, q, bias=bias, prefix=f"{prefix}.q_proj")
-        self.k_proj = linear(h, kv, bias=bias, prefix=f"{prefix}.k_proj")
-        self.v_proj = linear(h, kv, bias=bias, prefix=f"{prefix}.v_proj")
-        self.o_proj = linear(q, h, bias=config.output_bias, prefix=f"{prefix}.o_proj")
-
-    def forward(self, x, rope, layer: int, cache: KVCache | None) -> torch.Tensor:
-        """x (B, T, hidden) → (B, T, hidden); reads and extends `cache` when there is one."""
-        B, T, _ = x.shape
-        c = self.config
-        q = self.q_proj(x).view(B, T, c.num_attention_heads, c.head_dim).transpose(1, 2)
-        k = self.k_proj(x).view(B, T, c.num_key_value_heads, c.head_dim).transpose(1, 2)
-        v = self.v_proj(x).view(B, T, c.num_key_value_heads, c.head_dim).transpose(1, 2)
-        q, k = rotate(torch.cat((q, k), 1), *rope).split((q.shape[1], k.shape[1]), 1)
-        if cache is not None:
-            k, v = cache.update(layer, k, v)
-        return self.o_proj(attend(q, k, v).transpose(1, 2).reshape(B, T, -1))
-
-
-def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    """Causal attention of the last T positions: q (B, heads, T, D), k and v (B, kv_heads, past + T, D) → like q.
-
-    One position sees everything before it, so the query heads that share a key head can stand in for its positions: keys and
-    values are read once, where they lie.
-    """
-    B, heads, T, D = q.shape
-    kv_heads, past = k.shape[1], k.shape[2] - T
-    if T == 1:
-        return F.scaled_dot_product_attention(q.reshape(B, kv_heads, -1, D), k, v).reshape(B, heads, 1, D)
-    k, v = (t.repeat_interleave(heads // kv_heads, 1) for t in (k, v))
-    mask = None if past == 0 else torch.ones(T, past + T, dtype=torch.bool, device=q.device).tril(past)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=past == 0)
 
 
 class MLP(nn.Module):

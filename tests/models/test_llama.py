@@ -1,9 +1,10 @@
 import pytest
 import torch
 
+from qcourse.models.attention import attend
 from qcourse.models.generate import generate
 from qcourse.models.kv_cache import KVCache
-from qcourse.models.llama import LlamaConfig, LlamaForCausalLM, RMSNorm, attend
+from qcourse.models.llama import LlamaConfig, LlamaForCausalLM, RMSNorm
 from qcourse.models.rope import RopeTables, rope_tables, rotate
 
 

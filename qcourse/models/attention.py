@@ -1,0 +1,59 @@
+"""Grouped-query attention: many positions by torch, the one position of a decode step by a loop that reads the cache once.
+
+GQA: Ainslie et al. 2023 (arXiv:2305.13245).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from qcourse.gemm.step import attend as attend_one
+from qcourse.models.kv_cache import KVCache
+from qcourse.models.rope import rotate
+
+
+class Attention(nn.Module):
+    """Causal self-attention with fewer key/value heads than query heads."""
+
+    def __init__(self, config, linear, prefix: str):
+        super().__init__()
+        self.config = config
+        h, d = config.hidden_size, config.head_dim
+        q, kv = config.num_attention_heads * d, config.num_key_value_heads * d
+        bias = config.attention_bias
+        self.q_proj = linear(h, q, bias=bias, prefix=f"{prefix}.q_proj")
+        self.k_proj = linear(h, kv, bias=bias, prefix=f"{prefix}.k_proj")
+        self.v_proj = linear(h, kv, bias=bias, prefix=f"{prefix}.v_proj")
+        self.o_proj = linear(q, h, bias=config.output_bias, prefix=f"{prefix}.o_proj")
+
+    def forward(self, x, rope, layer: int, cache: KVCache | None) -> torch.Tensor:
+        """x (B, T, hidden) → (B, T, hidden); reads and extends `cache` when there is one."""
+        B, T, _ = x.shape
+        c = self.config
+        q = self.q_proj(x).view(B, T, c.num_attention_heads, c.head_dim).transpose(1, 2)
+        k = self.k_proj(x).view(B, T, c.num_key_value_heads, c.head_dim).transpose(1, 2)
+        v = self.v_proj(x).view(B, T, c.num_key_value_heads, c.head_dim).transpose(1, 2)
+        y = None
+        if cache is not None and T == 1:
+            y = attend_one(q, k, v, *rope, *cache.room(layer), cache.length)
+        if y is None:
+            q, k = rotate(q, *rope), rotate(k, *rope)
+            if cache is not None:
+                k, v = cache.update(layer, k, v)
+            y = attend(q, k, v)
+        return self.o_proj(y.transpose(1, 2).reshape(B, T, -1))
+
+
+def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """Causal attention of the last T positions: q (B, heads, T, D), k and v (B, kv_heads, past + T, D) → like q.
+
+    One position sees everything before it, so the query heads that share a key head can stand in for its positions: keys and
+    values are read once, where they lie.
+    """
+    B, heads, T, D = q.shape
+    kv_heads, past = k.shape[1], k.shape[2] - T
+    if T == 1:
+        return F.scaled_dot_product_attention(q.reshape(B, kv_heads, -1, D), k, v).reshape(B, heads, 1, D)
+    k, v = (t.repeat_interleave(heads // kv_heads, 1) for t in (k, v))
+    mask = None if past == 0 else torch.ones(T, past + T, dtype=torch.bool, device=q.device).tril(past)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=past == 0)
