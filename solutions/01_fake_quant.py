@@ -5,7 +5,7 @@
 # weights, the layer that computes with its codes, the bill in bytes, the zero point, and the search for a better range.
 # At the end they quantize the model that ships with the course, and it has to go on writing Python.
 #
-# About 45 minutes, after [notebook 01](../notebooks/01_fake_quant.ipynb). Letters: `W (N, K)` a weight, `x (M, K)` an activation, `y = x @ W.T`.
+# About 45 minutes, after notebook 01 ([yours](../my_notebooks/01_fake_quant.ipynb), [to read](../notebooks/01_fake_quant.ipynb)). Letters: `W (N, K)` a weight, `x (M, K)` an activation, `y = x @ W.T`.
 
 # %%
 import numpy as np

@@ -4,7 +4,7 @@
 # **What you build.** First the group quantizer that makes four bits bearable, and its bill. Then the files: two codes in a byte,
 # eight in a word, in GPTQ's order and in AWQ's. At the end your own packed bytes run the model that ships with the course.
 #
-# About 60 minutes, after [notebook 02](../notebooks/02_int4_groups_and_packing.ipynb). Letters: `W (N, K)` a weight, `G` the weights that share a scale, along K.
+# About 60 minutes, after notebook 02 ([yours](../my_notebooks/02_int4_groups_and_packing.ipynb), [to read](../notebooks/02_int4_groups_and_packing.ipynb)). Letters: `W (N, K)` a weight, `G` the weights that share a scale, along K.
 
 # %%
 import numpy as np

@@ -5,7 +5,7 @@
 # in int8: look at the activations, quantize them as well as one can, move their loudness into the weights, hide the
 # move inside a norm, and multiply in integers. At the end they run on the model that ships with the course.
 #
-# About 45 minutes, after [notebook 03](../notebooks/03_smoothquant_outliers.ipynb). Letters: `x (M, K)` an activation, `W (N, K)` a weight, `y = x @ W.T`.
+# About 45 minutes, after notebook 03 ([yours](../my_notebooks/03_smoothquant_outliers.ipynb), [to read](../notebooks/03_smoothquant_outliers.ipynb)). Letters: `x (M, K)` an activation, `W (N, K)` a weight, `y = x @ W.T`.
 
 # %%
 import torch
@@ -262,13 +262,19 @@ samples = {name: stats.sample for name, stats in calibrate(model, text.ids).item
 
 
 # %%
+def tensor(yours):
+    """What your function returned (tensors, arrays, or several of them) as tensors."""
+    return tuple(map(tensor, yours)) if isinstance(yours, tuple | list) else torch.as_tensor(yours)
+
+
+# %%
 def smooth_model(model, alpha):
     """Fold your factors into every norm of the model, in place."""
     widen(model)
     for fold in (f for f in model.folds() if not f.name.endswith("down_proj")):
         weights = [reader.weight.data for reader in fold.readers]
-        s = smooth_scales(channel_absmax(samples[fold.name].split(100)), weights, alpha)
-        fold.writer.weight.data, moved = fold_into_rmsnorm(fold.writer.weight.data, weights, s)
+        s = tensor(smooth_scales(tensor(channel_absmax(samples[fold.name].split(100))), weights, alpha))
+        fold.writer.weight.data, moved = tensor(fold_into_rmsnorm(fold.writer.weight.data, weights, s))
         for reader, W in zip(fold.readers, moved, strict=True):
             reader.weight.data = W
     return model
@@ -298,9 +304,9 @@ def output_error(alpha):
     """Of the layer's output, both sides in int8, after moving with this α (None: not at all)."""
     s = torch.ones(x.shape[1])
     if alpha is not None:
-        s = smooth_scales(channel_absmax([x]), [W], alpha)
-    small_x, small_W = migrate(x, W, s)
-    y = fake_quant_per_token(small_x) @ fake_quant_per_token(small_W).T
+        s = tensor(smooth_scales(tensor(channel_absmax([x])), [W], alpha))
+    small_x, small_W = tensor(migrate(x, W, s))
+    y = tensor(fake_quant_per_token(small_x)) @ tensor(fake_quant_per_token(small_W)).T
     return ((y - x @ W.T).norm() / (x @ W.T).norm()).item()
 
 
@@ -318,9 +324,10 @@ when_done(sweep)
 
 # %%
 def peaks():
-    s, loud = smooth_scales(channel_absmax([x]), [W], 0.5), channel_absmax([x])
+    loud = tensor(channel_absmax([x]))
+    s = tensor(smooth_scales(loud, [W], 0.5))
     panels = {"max|x|": loud, "max|x| / s": loud / s}
-    panels |= {"max|W|": channel_absmax([W]), "max|W · s|": channel_absmax([W * s])}
+    panels |= {"max|W|": tensor(channel_absmax([W])), "max|W · s|": tensor(channel_absmax([W * s]))}
     return plots.channels(panels, "Where the peaks went (α = 0.5)", "channel", "absmax")
 
 
@@ -342,8 +349,8 @@ def quantized(t):
 
 def in_integers():
     (x_codes, x_scale), (w_codes, w_scale) = quantized(x), quantized(W)
-    y = int8_matmul(x_codes, w_codes, x_scale, w_scale)
-    simulated = fake_quant_per_token(x) @ fake_quant_per_token(W).T
+    y = tensor(int8_matmul(x_codes, w_codes, x_scale, w_scale))
+    simulated = tensor(fake_quant_per_token(x)) @ tensor(fake_quant_per_token(W)).T
     print(f"integers and simulation agree to {(y - simulated).norm() / simulated.norm():.0e}")
 
 

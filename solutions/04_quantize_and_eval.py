@@ -5,7 +5,7 @@
 # end the decision. Most published comparisons of quantized models are wrong in one of these, not in the quantization. Your
 # instruments will judge five formats of the model that ships with the course.
 #
-# About 45 minutes, after [notebook 04](../notebooks/04_quantize_and_eval.ipynb). No quantizing here: only measuring, which is harder than it looks.
+# About 45 minutes, after notebook 04 ([yours](../my_notebooks/04_quantize_and_eval.ipynb), [to read](../notebooks/04_quantize_and_eval.ipynb)). No quantizing here: only measuring, which is harder than it looks.
 
 # %%
 import math

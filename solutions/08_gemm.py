@@ -5,7 +5,7 @@
 # codes each. First so slowly that nobody can doubt it, then fast, then cut in pieces for many cores; and at the end the
 # arithmetic that tells when *not* to use it.
 #
-# About 60 minutes, after [notebook 08](../notebooks/08_gemm.ipynb). Letters: `x (K,)` one token, a weight of N rows and K columns, `y (N,)`, G weights
+# About 60 minutes, after notebook 08 ([yours](../my_notebooks/08_gemm.ipynb), [to read](../notebooks/08_gemm.ipynb)). Letters: `x (K,)` one token, a weight of N rows and K columns, `y (N,)`, G weights
 # share a scale.
 
 # %%
@@ -286,7 +286,8 @@ packed = pack(quantize(W, qcourse.PRESETS["W4A16"].weights), "pack-quantized")
 
 def on_a_real_layer():
     x = torch.randn(W.shape[1])
-    y, right = gemv_int4(x, packed.data, packed.tensors["weight_scale"].float(), 128), qcourse.reference(x, packed)
+    y = torch.as_tensor(gemv_int4(x, packed.data, packed.tensors["weight_scale"].float(), 128))
+    right = qcourse.reference(x, packed)
     print(f"y differs from the reference by {(y - right).norm() / right.norm():.0e} of its size")
 
 

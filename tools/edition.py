@@ -39,8 +39,15 @@ def learner(nb):
         elif cell.source.startswith("#"):
             answered = False
         elif answered:
-            cell.source = FOLD.format(cell.source)
+            cell.metadata["fold"] = True
     nb.cells = [cell for cell in nb.cells if cell.cell_type != "code" or cell.source]
+    for before, cell in zip(nb.cells, nb.cells[1:], strict=False):  # two in a row are one
+        if before.metadata.get("fold") and cell.metadata.get("fold"):
+            before.source, cell.source = "", f"{before.source}\n\n{cell.source}"
+    nb.cells = [cell for cell in nb.cells if cell.source]
+    for cell in nb.cells:
+        if cell.metadata.pop("fold", False):
+            cell.source = FOLD.format(cell.source)
     return nb
 
 

@@ -26,6 +26,7 @@ class Line:
     """`name = right`, as source. `wrong`: what people write instead → why it is not so. Values agree within `rtol`.
 
     measured: the values come from a clock, so that a wrong line may give the right value by chance.
+    dtype: the dtype is part of the answer; elsewhere a number is a number.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Line:
     wrong: dict[str, str]
     rtol: float = 1e-4
     measured: bool = False
+    dtype: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,9 +79,12 @@ def evaluate(source: str, names: dict):
 
 
 def apart(got, expected, row: Line) -> str | None:
-    """None, or where two values first differ; whole numbers may be of any dtype."""
-    if isinstance(got, torch.Tensor) and isinstance(expected, torch.Tensor) and got.dtype != expected.dtype:
-        got = got.to(expected.dtype) if torch.equal(got.double(), got.to(expected.dtype).double()) else got
+    """None, or where two values first differ. Whole numbers may be of any dtype, and a number a tensor without axes."""
+    if not row.dtype:
+        got, expected = (v.item() if isinstance(v, torch.Tensor) and v.dim() == 0 else v for v in (got, expected))
+        both = isinstance(got, torch.Tensor) and isinstance(expected, torch.Tensor)
+        if both and got.dtype != expected.dtype and torch.equal(got.double(), got.to(expected.dtype).double()):
+            got = got.to(expected.dtype)
     return difference(got, expected, row.rtol, 1e-12, where=row.name)
 
 
@@ -92,7 +97,8 @@ def judge(key: str, row: Line, value, names: dict) -> Verdict:
         return Verdict(key, row, "right", "")
     for wrong, reason in row.wrong.items():
         if apart(value, evaluate(wrong, names), row) is None:
-            return Verdict(key, row, "wrong", f"{reason[0].upper()}{reason[1:]}.")
+            first = reason[0].upper() if reason[0].isascii() else reason[0]  # a capital α looks like an A
+            return Verdict(key, row, "wrong", f"{first}{reason[1:]}.")
     return Verdict(key, row, "wrong", f"Not one of the usual slips: {found}.")
 
 

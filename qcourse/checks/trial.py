@@ -11,7 +11,7 @@ from qcourse.checks.watch import Call, call
 from qcourse.checks.written import size
 from qcourse.shapes import Tensor
 
-TABLE = "Kinds, shapes and dtypes come before values: compare them with the row “out” of the task's table."
+TABLE = "Kinds, shapes and dtypes come before values: compare them with what the task's table says about the result."
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 capture is an experiment with its full settings, kept with device, date, versions and command.
 """
 
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +45,8 @@ def replay(path: Path, formats: list[str] | None = None) -> Measured:
     """What a capture holds (of some `formats` and bf16, or everything), said with its provenance."""
     c = read_capture(path)
     kept = c["results"] if formats is None else {f: c["results"][f] for f in dict.fromkeys(["bf16", *formats])}
-    said = f"{captures.source(c, path.name)}; {protocol(c['settings'])}\n$ {c['command']}"
+    source = textwrap.fill(f"{captures.source(c, path.name)}; {protocol(c['settings'])}", 88)
+    said = f"{source}\n$ {c['command']}"
     return Measured(kept, said, live=False)
 
 
@@ -63,7 +65,7 @@ def experiment(name: str, folder: Path, subject: str = "smollm2", **settings) ->
     return Measured(results, f"{said} (the capture {path.name} holds more windows)", live=True)
 
 
-def table(results: dict[str, dict]) -> Table:
+def ladder_table(results: dict[str, dict]) -> Table:
     """The rungs of a ladder: what each format adds, KL, flips, bits."""
     rows = []
     for name, r in results.items():

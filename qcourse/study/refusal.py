@@ -1,5 +1,6 @@
 """To show a refusal and go on: a cell that stops with an error also stops Run All."""
 
+import textwrap
 from contextlib import contextmanager
 
 
@@ -14,6 +15,6 @@ def refused(error: type[Exception] = ValueError):
     try:
         yield
     except error as e:
-        print(f"{type(e).__name__}: {e}")
+        print(textwrap.fill(f"{type(e).__name__}: {e}", 88))
     else:
         raise AssertionError(f"nothing was refused: {error.__name__} is expected")

@@ -248,7 +248,7 @@ class TestCaptures:
     def test_the_table_of_a_ladder(self):
         rung = {"bits_per_byte": 1.5, "added_bits_per_byte": 0.25, "added_stderr": 0.01, "kl_nats": 0.5, "top1_flips": 0.125,
                 "bits_per_weight": 4.25}  # fmt: skip
-        text = str(measured.table({"bf16": rung, "W4": rung}))
+        text = str(measured.ladder_table({"bf16": rung, "W4": rung}))
         assert "(1.500)" in text and "+0.2500 ± 0.0100" in text and "12.5%" in text and text.count("\n") == 2
 
 

@@ -5,6 +5,7 @@ from qcourse.checks.line import Line
 LINES = {
     "01.a": Line("s", "w.abs().max() / 127", {
         "w.max() / 127": "the largest *positive* weight: here a negative one is louder, and would be clipped",
+        "2 * w.abs().max() / 255": "that is the full range −128 … 127, 127.5 steps a side; this grid ends at ±127",
         "w.abs().max() / 255": "255 levels lie on both sides of zero; the largest weight is 127 steps away from it",
         "w.abs().max() / 128": "the outermost code of the symmetric grid is 127",
         "(w.max() - w.min()) / 255": "that is the scale of a grid with a zero point (§4); this one is symmetric about zero",
@@ -40,7 +41,9 @@ LINES = {
     "01.f": Line("stored", "code.clamp(-127, 127).to(torch.int8)", {
         "code.to(torch.int8)": "140 does not fit int8, and wraps around to −116: the loudest positive weight becomes "
         "negative",
-    }),
+        "code.clamp(-127, 127)": "saturated, but still int32: four bytes a code",
+        "code.clamp(-128, 127).to(torch.int8)": "−128 fits int8, but this grid is symmetric and ends at −127",
+    }, dtype=True),
     "01.g": Line("z", "torch.round(-low / s)", {
         "-low / s": "not rounded: then no code means exactly 0, and padding or a ReLU's zeros would not stay zero",
         "torch.round(low / s)": "the wrong sign: the lowest value has to land on code 0, so `z` is how many steps 0 "
@@ -49,6 +52,7 @@ LINES = {
     }),
     "01.h": Line("x_hat", "s * (q - z)", {
         "s * q": "the shift is still in it: code `z` has to come back as 0",
+        "s * q + low": "nearly: but `z` was rounded, so that code `z` comes back as exactly 0; this does not",
         "s * q - z": "`z` is in codes, not in units of x: subtract it before multiplying",
         "s * (q + z)": "the codes were shifted up by `z`; shift them down again",
     }),
@@ -61,6 +65,8 @@ LINES = {
         "W.numel()": "the codes alone; each row has a scale, of two bytes",
         "W.numel() + 2": "one scale for the whole matrix; here each of the N rows has one",
         "W.numel() + 2 * W.shape[1]": "a scale a column; here each of the N rows has one",
+        "W.numel() + 4 * W.shape[0]": "those are fp32 scales; bf16 has two bytes",
+        "8 * W.numel() + 16 * W.shape[0]": "those are bits; bytes are asked for",
         "W.numel() + W.shape[0]": "a bf16 scale has two bytes",
         "2 * W.numel()": "that is bf16; an int8 code has one byte",
     }, rtol=0),

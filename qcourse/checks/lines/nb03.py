@@ -5,6 +5,7 @@ from qcourse.checks.line import Line
 LINES = {
     "03.a": Line("peaks", "x.abs().amax(0)", {
         "x.abs().amax(1)": "that is the loudest value of each *token*; over all tokens, one value a channel",
+        "x.abs().amax(0, keepdim=True)": "right numbers, but shape (1, K); (K,) is asked for",
         "x.amax(0)": "a channel may be loud on the negative side",
         "x.abs().mean(0)": "the mean hides what happens once; the scale has to hold the loudest value",
         "x.abs().max()": "the loudest of all; one value a channel is asked for",
@@ -13,6 +14,7 @@ LINES = {
         "x.abs().amax(0) / 127": "a scale a *channel*: it depends on k and cannot leave the sum over k",
         "x.abs().amax(1, keepdim=True) / 127": "that is a scale a token; here one for everything",
         "x.abs().max() / 255": "127 steps lie on each side of zero",
+        "x.abs().max() / 128": "the outermost code is 127",
     }),
     "03.c": Line("s_token", "x.abs().amax(1, keepdim=True) / 127", {
         "x.abs().amax(0, keepdim=True) / 127": "a scale a *channel*: it depends on k and cannot leave the sum over k",
@@ -22,6 +24,7 @@ LINES = {
     "03.d": Line("fixed", "first.absmax.max().item() / 127.5", {
         "first.absmax.median().item() / 127.5": "everything louder than the median channel would be clipped",
         "first.absmax.max().item()": "the loudest value has to land on the last step: divide by 127.5",
+        "first.absmax.max().item() / 127": "that is the restricted range −127 … 127; the full one has half a step more",
         "first.absmax.mean().item() / 127.5": "everything louder than the mean of the channels' peaks would be clipped",
     }),
     "03.e": Line("s", "first.absmax**alpha / W.abs().amax(0) ** (1 - alpha)", {
@@ -32,21 +35,24 @@ LINES = {
         "first.absmax**alpha * W.abs().amax(0) ** (1 - alpha)": "a column of W that is large already should be made "
         "larger *less*: "
         "divide by it",
+        "first.absmax ** (1 - alpha) / W.abs().amax(0) ** alpha": "the exponents are swapped: α says how much of the "
+        "*activations'* loudness moves",
         "first.absmax / W.abs().amax(0)": "that moves everything; the exponents share it out",
     }),
-    "03.f": Line("same", "(x / s) @ (W * s).T", {
-        "(x / s) @ (W / s).T": "both were divided; what x loses has to be given to W",
-        "(x * s) @ (W * s).T": "both were multiplied; what W gains has to be taken from x",
-        "(x / s) @ W.T": "the matching columns of W were not multiplied: another function",
-    }, rtol=1e-3),
+    "03.f": Line("moved_W", "W * s", {
+        "W / s": "both would be divided; what x loses has to be given to W",
+        "W": "the matching columns of W have to grow: otherwise it is another function",
+    }),
     "03.g": Line("folded", "gain / s", {
         "gain * s": "that makes x louder still: the norm should write x / s",
         "gain": "then nothing was divided: x stays as it was, and W was multiplied",
+        "1 / s": "the gain itself is still needed: divide *it*",
         "s / gain": "upside down: the gain is divided by `s`",
     }),
     "03.h": Line("s_zero", "1 / W.abs().amax(0)", {
         "torch.ones_like(first.absmax)": "α = 0 is not *no* smoothing: max|x|⁰ is 1, and the weights are still evened out",
         "first.absmax": "that is α = 1",
+        "1 / W.abs().amax(1)": "one value a *row* of W; a channel of x meets a column",
         "W.abs().amax(0)": "upside down: a column that is large already gets a small factor",
     }),
     "03.i": Line("absorbed", "k * s_plain", {
@@ -54,9 +60,10 @@ LINES = {
         "k**0.5 * s_plain": "√k from max|x|^α and √k from max|w|^(1−α): together k",
         "s_plain / k": "the other way round: x became louder",
     }),
-    "03.j": Line("kept", "costs[sweep[0.8]] / costs['W8A8_STATIC']", {
-        "1 - costs[sweep[0.8]] / costs['W8A8_STATIC']": "that is what was won back; what is left of the damage",
-        "costs['W8A8_STATIC'] / costs[sweep[0.8]]": "the other way round",
+    "03.j": Line("kept", "costs[at_alpha[0.8]] / costs['W8A8_STATIC']", {
+        "1 - costs[at_alpha[0.8]] / costs['W8A8_STATIC']": "that is what was won back; what is left of the damage",
+        "costs['W8A8_STATIC'] / costs[at_alpha[0.8]]": "the other way round",
+        "costs[at_alpha[0.8]]": "that is in bits a byte; as a share of W8A8_STATIC's",
         "costs['W8A8'] / costs['W8A8_STATIC']": "that is a scale a token, not SmoothQuant",
     }),
 }  # fmt: skip

@@ -16,12 +16,12 @@ def parts(what: Iterable) -> list[Part]:
 
 
 def card(found: list[Part]) -> str:
-    """As HTML: the first line large, further lines in columns, tables as tables, figures as images."""
+    """As HTML: lines of text, tables as tables, figures as images."""
     pieces, lines = [], []
 
     def flush() -> None:
         if lines:
-            pieces.append(f'<pre style="margin:.3em 0 0;white-space:pre-wrap">{chr(10).join(lines)}</pre>')
+            pieces.append(f'<div style="margin:.3em 0 0;white-space:pre-wrap">{chr(10).join(lines)}</div>')
             lines.clear()
 
     for i, part in enumerate(found):
