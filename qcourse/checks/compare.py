@@ -92,7 +92,8 @@ def _compare(got, expected, how, names, where) -> str | None:
     if number:
         rtol, atol, _ = how
         nan = expected != expected and got != got
-        close = got == expected or nan or abs(got - expected) <= atol + rtol * abs(expected) < float("inf")
+        fits = all(abs(v) < 1e300 for v in (got, expected))  # an int may be larger than any float
+        close = got == expected or nan or (fits and abs(got - expected) <= atol + rtol * abs(expected) < float("inf"))
         return None if close else f"{where}: {apart(expected, got, how[2])}"
     return None if how is None or got == expected else f"{where}: expected {short(expected)}, got {short(got)}"
 
