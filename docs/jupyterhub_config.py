@@ -3,7 +3,8 @@
     npm install -g configurable-http-proxy && pip install jupyterhub jupyterlab
     QCOURSE_HUB_PASSWORD=… jupyterhub -f docs/jupyterhub_config.py        → http://127.0.0.1:8000
 
-At the first login a student's folder gets its own copy of labs/ and notebooks/; what is there is never overwritten.
+At each login a student's folder gets what it lacks: labs/, and my_notebooks/ (the learner's edition, which follows the
+course until something was written in it). What was written is never overwritten.
 Kubernetes: docs/classroom.md says what becomes of each of these lines in Zero to JupyterHub.
 """
 
@@ -43,13 +44,18 @@ c.Spawner.start_timeout = 120
 
 
 def hand_out(spawner):
-    """Copy the course into a student's folder, file by file, where there is none yet."""
+    """Copy the labs into a student's folder where there are none yet, and lay the learner's edition of the notebooks."""
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    from tools.edition import lay
+
     home = HOMES / spawner.user.name
-    for source in [*(COURSE / "labs").glob("*.ipynb"), *(COURSE / "notebooks").glob("*.ipynb")]:
-        target = home / source.parent.name / source.name
-        if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, target)
+    for folder in ("labs", "captures"):  # notebooks replay captures from ../captures
+        for source in (COURSE / folder).glob("*"):
+            target = home / folder / source.name
+            if source.is_file() and not target.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, target)
+    lay(COURSE / "notebooks", home / "my_notebooks")
 
 
 c.Spawner.pre_spawn_hook = hand_out

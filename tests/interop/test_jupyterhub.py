@@ -93,7 +93,7 @@ def test_a_student_logs_in_and_sees_lab_01(hub):
     book = opened(session, address, "ann", "labs/01_fake_quant.ipynb")
     starter = json.loads(STARTER.read_text(encoding="utf-8"))
     assert [c["source"] for c in book["content"]["cells"]] == ["".join(c["source"]) for c in starter["cells"]]
-    assert opened(session, address, "ann", "notebooks/00_dont_panic.ipynb")["type"] == "notebook"
+    assert opened(session, address, "ann", "my_notebooks/00_dont_panic.ipynb")["type"] == "notebook"
 
     mine = homes / "ann" / "labs" / "01_fake_quant.ipynb"  # her work is not overwritten at the next login
     mine.write_text(json.dumps(starter | {"cells": starter["cells"][:1]}), encoding="utf-8")
