@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from qcourse.gemm.step import attend as attend_one
+from qcourse.layers.together import Together
 from qcourse.models.kv_cache import KVCache
 from qcourse.models.rope import rotate
 
@@ -24,15 +25,14 @@ class Attention(nn.Module):
         self.q_proj = linear(h, q, bias=bias, prefix=f"{prefix}.q_proj")
         self.k_proj = linear(h, kv, bias=bias, prefix=f"{prefix}.k_proj")
         self.v_proj = linear(h, kv, bias=bias, prefix=f"{prefix}.v_proj")
+        self.qkv = Together(self.q_proj, self.k_proj, self.v_proj)
         self.o_proj = linear(q, h, bias=config.output_bias, prefix=f"{prefix}.o_proj")
 
     def forward(self, x, rope, layer: int, cache: KVCache | None) -> torch.Tensor:
         """x (B, T, hidden) → (B, T, hidden); reads and extends `cache` when there is one."""
         B, T, _ = x.shape
         c = self.config
-        q = self.q_proj(x).view(B, T, c.num_attention_heads, c.head_dim).transpose(1, 2)
-        k = self.k_proj(x).view(B, T, c.num_key_value_heads, c.head_dim).transpose(1, 2)
-        v = self.v_proj(x).view(B, T, c.num_key_value_heads, c.head_dim).transpose(1, 2)
+        q, k, v = (t.view(B, T, -1, c.head_dim).transpose(1, 2) for t in self.qkv(x))
         y = None
         if cache is not None and T == 1:
             y = attend_one(q, k, v, *rope, *cache.room(layer), cache.length)

@@ -16,6 +16,7 @@ from torch import nn
 from qcourse.gemm.step import norm
 from qcourse.layers.linear import Linear, by_embedding
 from qcourse.layers.method import QuantizationConfig
+from qcourse.layers.together import Together
 from qcourse.methods.folding import Fold
 from qcourse.models.attention import Attention
 from qcourse.models.kv_cache import KVCache
@@ -68,11 +69,13 @@ class MLP(nn.Module):
         h, i, bias = config.hidden_size, config.intermediate_size, config.mlp_bias
         self.gate_proj = linear(h, i, bias=bias, prefix=f"{prefix}.gate_proj")
         self.up_proj = linear(h, i, bias=bias, prefix=f"{prefix}.up_proj")
+        self.gate_up = Together(self.gate_proj, self.up_proj)
         self.down_proj = linear(i, h, bias=bias, prefix=f"{prefix}.down_proj")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(..., hidden) → (..., hidden)."""
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        gate, up = self.gate_up(x)
+        return self.down_proj(F.silu(gate) * up)
 
 
 class DecoderLayer(nn.Module):

@@ -27,16 +27,16 @@ class ModelBytes:
         return 8 * self.linear / self.weights
 
 
-def storage_bytes(module: nn.Module) -> int:
-    """Bytes of the distinct storages behind a module's parameters and buffers: what they occupy, not what they say."""
-    tensors = [*module.parameters(), *module.buffers()]
+def storage_bytes(*modules: nn.Module) -> int:
+    """Bytes of the distinct storages behind modules' parameters and buffers: what they occupy, not what they say."""
+    tensors = [t for m in modules for t in (*m.parameters(), *m.buffers())]
     return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values())
 
 
 def model_bytes(model: nn.Module) -> ModelBytes:
     """Measure a loaded model, quantized or not."""
     layers = [m for m in model.model.modules() if isinstance(m, Linear)]  # lm_head, like the embedding, is `other`
-    linear = sum(storage_bytes(layer) for layer in layers)
+    linear = storage_bytes(*layers)
     weights = sum(layer.input_size * layer.output_size for layer in layers)
     return ModelBytes(linear, storage_bytes(model) - linear, weights)
 
