@@ -20,6 +20,8 @@ from qcourse.checks import show
 from qcourse.checks.compare import difference
 from qcourse.study.widgets import guesses, static
 
+ON = "What follows goes on with the course's own line."
+
 
 @dataclass(frozen=True)
 class Line:
@@ -52,14 +54,14 @@ class Verdict:
         return f"{self.key} {self.row.name}: {self.outcome}"
 
     def __repr__(self) -> str:
-        return "\n".join([self.headline, *([self.why] if self.why else [])])
+        return "\n".join([self.headline, *([f"{self.why} {ON}"] if self.why else [])])
 
     def _repr_html_(self) -> str:
         asked = ""
         if self.outcome != "right":
             code = f"<code>{escape(f'{self.row.name} = {self.row.right}')}</code>"
             asked = f"<details><summary>Show the line</summary>{code}</details>"
-        why = show.paragraph("text", self.why) if self.why else ""
+        why = show.paragraph("text", f"{self.why} {ON}") if self.why else ""
         return show.box(self.outcome, self.headline, why + asked)
 
 

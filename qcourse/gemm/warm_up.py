@@ -3,7 +3,9 @@
 import torch
 
 from qcourse.gemm.cpu import blocked, int8_dots, int_dot
+from qcourse.gemm.half import half_matmul
 from qcourse.gemm.operand import takes
+from qcourse.gemm.step import attend, norm
 from qcourse.numerics.granularity import per_channel, per_group, per_tensor
 from qcourse.numerics.quantize import quantize
 from qcourse.numerics.schemes import PRESETS, int_weight
@@ -24,3 +26,9 @@ def warm_up() -> None:
                 int_dot(torch.zeros(M, 256, dtype=dtype), p)
                 blocked(torch.zeros(M, 256, dtype=dtype), p)
     int8_dots(torch.zeros(2, 256, dtype=torch.int8), torch.zeros(2, 256, dtype=torch.int8))
+    for dtype in (torch.float32, torch.bfloat16):  # of x; weights of a 16-bit model, and norms that were widened
+        x, one, room = (torch.zeros(shape, dtype=dtype) for shape in ((1, 8), (1, 1, 1, 8), (1, 1, 2, 8)))
+        half_matmul(x, torch.zeros(2, 8, dtype=torch.bfloat16))
+        for weight in (torch.float32, torch.bfloat16):
+            norm(x, torch.ones(8, dtype=weight), 1e-5)
+        attend(one, one, one, x, x, room, room.clone(), 0)

@@ -46,6 +46,7 @@ LINES = {
     }, dtype=True),
     "01.g": Line("z", "torch.round(-low / s)", {
         "-low / s": "not rounded: then no code means exactly 0, and padding or a ReLU's zeros would not stay zero",
+        "low / s": "the wrong sign, and not rounded: how many whole steps does 0 lie above the lowest value",
         "torch.round(low / s)": "the wrong sign: the lowest value has to land on code 0, so `z` is how many steps 0 "
         "lies above it",
         "torch.round(-low / s) - 8": "that is the zero point of a *signed* grid −8 … 7; the codes here are 0 … 15",
@@ -72,6 +73,7 @@ LINES = {
     }, rtol=0),
     "01.k": Line("share", "damage['W8A16'].mean / baseline.bits_per_byte", {
         "damage['W8A16'].mean / damage['W8A16'].stderr": "that is z: whether a difference is there, not how large it is",
+        "100 * damage['W8A16'].mean / baseline.bits_per_byte": "that is in per cent; as a share, 1 is everything",
         "damage['W8A16'].mean": "that is in bits a byte; as a share of what bf16 needs",
         "baseline.bits_per_byte / damage['W8A16'].mean": "the other way round",
     }),

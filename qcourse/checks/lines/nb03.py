@@ -15,29 +15,32 @@ LINES = {
         "x.abs().amax(1, keepdim=True) / 127": "that is a scale a token; here one for everything",
         "x.abs().max() / 255": "127 steps lie on each side of zero",
         "x.abs().max() / 128": "the outermost code is 127",
+        "x.abs().max() / 127.5": "that is the full range −128 … 127; this grid ends at ±127",
     }),
     "03.c": Line("s_token", "x.abs().amax(1, keepdim=True) / 127", {
         "x.abs().amax(0, keepdim=True) / 127": "a scale a *channel*: it depends on k and cannot leave the sum over k",
+        "x.abs().amax(0) / 127": "that is a scale for each *channel*: it depends on k and cannot leave the sum over k",
         "x.abs().max() / 127": "that is one for everything; each row of x is a token",
         "x.abs().amax(1) / 127": "right numbers, but shape (T): to divide x (T, K) row by row it has to be (T, 1)",
     }),
     "03.d": Line("fixed", "first.absmax.max().item() / 127.5", {
         "first.absmax.median().item() / 127.5": "everything louder than the median channel would be clipped",
         "first.absmax.max().item()": "the loudest value has to land on the last step: divide by 127.5",
+        "first.absmax / 127.5": "a scale for each channel; one for all of them is fixed",
         "first.absmax.max().item() / 127": "that is the restricted range −127 … 127; the full one has half a step more",
         "first.absmax.mean().item() / 127.5": "everything louder than the mean of the channels' peaks would be clipped",
     }),
-    "03.e": Line("s", "first.absmax**alpha / W.abs().amax(0) ** (1 - alpha)", {
-        "W.abs().amax(0) ** (1 - alpha) / first.absmax**alpha": "upside down: the louder the channel of x, the "
+    "03.e": Line("s", "first.absmax**alpha / w_peaks ** (1 - alpha)", {
+        "w_peaks ** (1 - alpha) / first.absmax**alpha": "upside down: the louder the channel of x, the "
         "*larger* `s`, since "
         "x is divided by it",
         "first.absmax**alpha": "that is right only for weights that are all equally large",
-        "first.absmax**alpha * W.abs().amax(0) ** (1 - alpha)": "a column of W that is large already should be made "
+        "first.absmax**alpha * w_peaks ** (1 - alpha)": "a column of W that is large already should be made "
         "larger *less*: "
         "divide by it",
-        "first.absmax ** (1 - alpha) / W.abs().amax(0) ** alpha": "the exponents are swapped: α says how much of the "
+        "first.absmax ** (1 - alpha) / w_peaks ** alpha": "the exponents are swapped: α says how much of the "
         "*activations'* loudness moves",
-        "first.absmax / W.abs().amax(0)": "that moves everything; the exponents share it out",
+        "first.absmax / w_peaks": "that moves everything; the exponents share it out",
     }),
     "03.f": Line("moved_W", "W * s", {
         "W / s": "both would be divided; what x loses has to be given to W",
@@ -65,5 +68,11 @@ LINES = {
         "costs['W8A8_STATIC'] / costs[at_alpha[0.8]]": "the other way round",
         "costs[at_alpha[0.8]]": "that is in bits a byte; as a share of W8A8_STATIC's",
         "costs['W8A8'] / costs['W8A8_STATIC']": "that is a scale a token, not SmoothQuant",
+    }),
+    "03.k": Line("w_peaks", "W.abs().amax(0)", {
+        "W.abs().amax(1)": "that is one value for each *output* channel; a channel of x meets a column of W",
+        "W.amax(0)": "the loudest weight of a column may be negative",
+        "W.abs().max()": "the loudest of all; one value for each column",
+        "W.abs().mean(0)": "the mean; the loudest weight sets the scale that W will need",
     }),
 }  # fmt: skip
