@@ -71,10 +71,11 @@ def rms(x: torch.Tensor) -> float:
 
 @ids_of
 def test_logits(models, name):
-    """fp32 activations: 2e-4 of the largest logit. Kernels for few tokens round x to int16: 3.5e-5 of a product's rms for x
-    whose loudest is 4 rms; 14 products in 2 layers make 1.3e-4 of the logits' rms, three times that in the worst of 128, whose
-    largest is about 3 rms itself. (Orders of summation are far below.) Rounded activations: two roundings of the same step lie
-    as far from the exact logits, so ours may differ by 1.5 of what the reference's does, and must differ somewhere."""
+    """fp32 activations: 2e-4 of the largest logit. Kernels for few tokens round x to int16: 3.5e-5 of a product's rms
+    for x whose loudest is 4 rms; 14 products in 2 layers make 1.3e-4 of the logits' rms, three times that in the worst
+    of 128, whose largest is about 3 rms itself. (Orders of summation are far below.) Rounded activations: two
+    roundings of the same step lie as far from the exact logits, so ours may differ by 1.5 of what the reference's
+    does, and must differ somewhere."""
     arrays, _, made = expected(name)
     with torch.no_grad():
         got = models(name)(torch.from_numpy(arrays["ids"])[None])[0].float()
