@@ -51,3 +51,11 @@ def pytest_terminal_summary(terminalreporter, config):
     if hasattr(config, "mutation_table"):
         terminalreporter.section("known mistakes, made again by students")
         terminalreporter.write_line(config.mutation_table)
+
+
+@pytest.fixture
+def own_guesses(monkeypatch, tmp_path):
+    """A learner's own folder: the file in which guesses, lines and tasks are kept."""
+    monkeypatch.setenv("QCOURSE_CACHE", str(tmp_path))
+    monkeypatch.delenv("QCOURSE_STATIC", raising=False)
+    return tmp_path / "guesses.json"

@@ -90,6 +90,14 @@ class TestEveryNotebook:
             for target in re.findall(r"\]\(([^)#\s]+)\)", cell.source):
                 assert (path.parent / target).exists(), target
 
+    def test_what_does_not_exist_is_said_to_come(self, path):
+        there = {p.stem[:2] for p in NOTEBOOKS}
+        for cell in cells(path, "markdown"):
+            for sentence in re.split(r"(?<=[.!?])\s", cell.source):
+                named = re.search(r"[Nn]otebooks? (\d\d)\b(?:[^.]{0,40}? and (\d\d)\b)?", sentence)
+                if named and {n for n in named.groups() if n} - there:
+                    assert "to come" in sentence, sentence
+
     def test_backs_its_prose_with_asserts(self, path):
         assert sum("assert" in c.source for c in cells(path)) >= 5
 

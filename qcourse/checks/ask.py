@@ -2,7 +2,6 @@
 
 import re
 import secrets
-import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,7 @@ from qcourse.checks.judge import judge
 from qcourse.checks.result import Result
 from qcourse.checks.show import Code, Note
 from qcourse.checks.task import TASKS
-from qcourse.study.widgets import guesses
+from qcourse.study.widgets import guesses, in_notebook
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 
@@ -35,12 +34,6 @@ def check(task_id: str, fn=None, seed: int | None = None) -> Result:
     if in_notebook() and result.outcome != "not attempted":
         guesses.keep(f"lab {task.id}", task=result.outcome)  # for the map and `qcourse progress`
     return result
-
-
-def in_notebook() -> bool:
-    """Whether a person works here, in a kernel: a grader's process keeps no progress."""
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    return shell is not None and hasattr(shell, "kernel")
 
 
 def hint(task_id: str, level: int = 1) -> Note:

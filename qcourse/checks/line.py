@@ -18,7 +18,7 @@ import torch
 
 from qcourse.checks import show
 from qcourse.checks.compare import difference
-from qcourse.study.widgets import guesses, static
+from qcourse.study.widgets import guesses, in_notebook, static
 
 ON = "What follows goes on with the course's own line."
 
@@ -132,10 +132,8 @@ def line(key: str, value):
 
 def display(verdict: Verdict) -> None:
     """As a card in a notebook, as text elsewhere."""
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    if shell is None:
-        print(verdict)
-    else:
-        from IPython.display import display as publish
+    if not in_notebook():
+        return print(verdict)
+    from IPython.display import display as publish
 
-        publish(verdict)
+    return publish(verdict)

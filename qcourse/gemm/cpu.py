@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from qcourse.gemm import cpu_loops as loops
-from qcourse.gemm.operand import Operand, bits, check
+from qcourse.gemm.operand import Operand, bits, check, room, tensor
 from qcourse.gemm.threads import rows_in_threads
 from qcourse.packing.packed import PackedWeight
 from qcourse.shapes import Float, Integer, Tensor
@@ -50,7 +50,7 @@ def int_dot(x: Float[Tensor, "*lead K"], p: Operand | PackedWeight, bias: Tensor
     check(x, o, bias)
     N, K = o.p.shape
     flat = x.reshape(-1, K)
-    out = np.empty((len(flat), N), np.uint16 if x.dtype == torch.bfloat16 else np.float32)
+    out = room((len(flat), N), x.dtype)
     if len(flat) and N:
         w, scale, zero, block, loop = o.w, o.scale, o.zero, o.block, loops.int8_dots
         values = (bits(flat if x.dtype == torch.bfloat16 else flat.float()),)
@@ -59,8 +59,7 @@ def int_dot(x: Float[Tensor, "*lead K"], p: Operand | PackedWeight, bias: Tensor
         elif o.num_bits == 4:
             loop, w, values = loops.float4_dots, w.reshape(N, -1), halves(flat, block)
         rows_in_threads(lambda a, b: loop(w, scale, zero, *values, out, a, b), N, len(flat) * N * K)
-    y = torch.from_numpy(out)
-    return finish(y.view(torch.bfloat16) if x.dtype == torch.bfloat16 else y, x, o, bias)
+    return finish(tensor(out), x, o, bias)
 
 
 @lru_cache(1)

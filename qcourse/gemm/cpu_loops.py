@@ -60,8 +60,7 @@ def dot4(units):
     def int4_dot(w, scale, zero, values, y, n0, n1):
         """w (N, blocks, units): uint16 units of four codes; `values` are x (M, K).
 
-        A unit is split by shifts and masks that stay 16 bits wide, multiplied, and forgotten. Keeping a row unpacked for
-        the next token costs more than unpacking it again: the products wait for x, not for the codes.
+        A unit is split by shifts and masks that stay 16 bits wide, multiplied, and forgotten; each token unpacks it.
         """
         M, blocks = len(values), w.shape[1]
         x, x_scale, x_total = np.empty((M, blocks, 4, units), i16), np.empty((M, blocks), f32), np.empty((M, blocks), i32)

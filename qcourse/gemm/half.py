@@ -9,13 +9,9 @@ import torch
 import torch.nn.functional as F
 
 from qcourse.gemm import cpu_loops as loops
-from qcourse.gemm.jit import has_jit
-from qcourse.gemm.operand import bits
+from qcourse.gemm.operand import FEW, bits, room, serves, tensor
 from qcourse.gemm.threads import rows_in_threads
 from qcourse.shapes import Float, Tensor
-
-DTYPES = (torch.float32, torch.bfloat16)
-FEW = 4  # tokens up to which the loop is the faster one, for both dtypes of x: benchmarks.gemm_cpu measures it
 
 
 def half_matmul(
@@ -26,17 +22,11 @@ def half_matmul(
     Few tokens on the CPU: fp32 sums of exact products (|error| ≤ K · 2⁻²⁴ · Σ|x·w|), y rounded once. Otherwise torch's own
     product, w in x's dtype. Raises what `F.linear` raises.
     """
-    if x.shape[:-1].numel() <= FEW and w.dtype == torch.bfloat16 and x.dtype in DTYPES and here(x, w):
+    few = x.shape[:-1].numel() <= FEW and w.dtype == torch.bfloat16 and x.shape[-1:] == w.shape[1:]
+    if few and serves(x, w):
         flat = x.reshape(-1, w.shape[1])
-        y = torch.empty(len(flat), len(w), dtype=x.dtype)
-        weights, values, out = bits(w), flat.float().numpy(), bits(y)
+        weights, values, out = bits(w), bits(flat.float()), room((len(flat), len(w)), x.dtype)
         rows_in_threads(lambda a, b: loops.half_dots(weights, values, out, a, b), len(w), w.numel() * len(flat))
-        y = y.view(*x.shape[:-1], len(w))
+        y = tensor(out).view(*x.shape[:-1], len(w))
         return y if bias is None else y + bias
     return F.linear(x, w if w.dtype == x.dtype else w.to(x.dtype), bias)
-
-
-def here(x: Tensor, w: Tensor) -> bool:
-    """Whether the loop can serve: on the CPU, shapes that fit, no gradient wanted, numba installed."""
-    grad = torch.is_grad_enabled() and (x.requires_grad or w.requires_grad)
-    return not (grad or x.is_cuda or w.is_cuda) and x.shape[-1:] == w.shape[1:] and has_jit()

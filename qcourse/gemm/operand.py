@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from qcourse.gemm.jit import has_jit
 from qcourse.gemm.mismatch import KernelMismatch
 from qcourse.numerics.grids import Grid, IntGrid
 from qcourse.numerics.schemes import QuantizationArgs, is_float
@@ -98,6 +99,27 @@ def arrays(p: PackedWeight, block: int):
     scale = bits(p.scale if p.scale.dtype == torch.bfloat16 else p.scale.float())
     zero = ZERO[num_bits] if p.zero_point is None else bits(p.zero_point)
     return w.reshape(N, blocks, size), each_block(scale, N, blocks), each_block(zero, N, blocks)
+
+
+FEW = 4  # tokens up to which the loops of a decode step (gemm.half, gemm.step) serve
+DTYPES = (torch.float32, torch.bfloat16)
+
+
+def serves(*tensors: Tensor) -> bool:
+    """Whether compiled loops can take these tensors: fp32 or bf16, on the CPU, no gradient wanted, numba installed."""
+    wanted = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+    return not wanted and all(t.dtype in DTYPES and t.device.type == "cpu" for t in tensors) and has_jit()
+
+
+def room(shape: tuple[int, ...], dtype: torch.dtype) -> np.ndarray:
+    """Room for a result: bf16 as its bits, anything else in fp32."""
+    return np.empty(shape, np.uint16 if dtype == torch.bfloat16 else np.float32)
+
+
+def tensor(out: np.ndarray) -> Tensor:
+    """What `room` gave room for, as a tensor."""
+    y = torch.from_numpy(out)
+    return y.view(torch.bfloat16) if out.dtype == np.uint16 else y
 
 
 def bits(t: Tensor) -> np.ndarray:

@@ -4,35 +4,9 @@ norm(x, weight, eps)                       → y, or None
 attend(q, k, v, cos, sin, keys, values, past) → y, or None
 """
 
-import numpy as np
-import torch
-
 from qcourse.gemm import step_loops as loops
-from qcourse.gemm.jit import has_jit
-from qcourse.gemm.operand import bits
+from qcourse.gemm.operand import FEW, bits, room, serves, tensor
 from qcourse.shapes import Float, Tensor
-
-FEW = 4  # tokens
-DTYPES = (torch.float32, torch.bfloat16)
-
-
-def serves(x: Tensor, *others: Tensor) -> bool:
-    """Whether the loops can take these tensors."""
-    plain = all(
-        t.dtype in DTYPES and not t.is_cuda and not (t.requires_grad and torch.is_grad_enabled()) for t in (x, *others)
-    )
-    return plain and has_jit()
-
-
-def array(shape: tuple[int, ...], dtype: torch.dtype) -> np.ndarray:
-    """Room for a result of fp32 or bf16."""
-    return np.empty(shape, np.uint16 if dtype == torch.bfloat16 else np.float32)
-
-
-def tensor(out: np.ndarray) -> Tensor:
-    """What `array` gave room for, as a tensor."""
-    y = torch.from_numpy(out)
-    return y.view(torch.bfloat16) if out.dtype == np.uint16 else y
 
 
 def norm(x: Float[Tensor, "*lead K"], weight: Float[Tensor, "K"], eps: float) -> Float[Tensor, "*lead K"] | None:
@@ -41,7 +15,7 @@ def norm(x: Float[Tensor, "*lead K"], weight: Float[Tensor, "K"], eps: float) ->
     if x.numel() > FEW * K or not serves(x, weight):
         return None
     flat = bits(x.reshape(-1, K))
-    out = array(flat.shape, x.dtype)
+    out = room(flat.shape, x.dtype)
     loops.rms_norm(flat, bits(weight), eps, out, 0, len(flat))
     return tensor(out).view(x.shape)
 
@@ -57,7 +31,7 @@ def attend(
         return None
     if not serves(q, k, v, cos, keys, values):
         return None
-    out = array((q.shape[1], q.shape[3]), q.dtype)
+    out = room((q.shape[1], q.shape[3]), q.dtype)
     new = (bits(t[0, :, 0]) for t in (q, k, v))
     loops.attend_one(*new, bits(cos[0]), bits(sin[0]), bits(keys[0]), bits(values[0]), past, out, 0, k.shape[1])
     return tensor(out).view(q.shape)

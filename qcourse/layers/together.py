@@ -7,7 +7,8 @@ then on: nothing is kept twice. Engines merge q, k, v and gate, up when they loa
 import torch
 
 from qcourse.gemm.choose import Product, choose
-from qcourse.gemm.half import FEW, half_matmul
+from qcourse.gemm.half import half_matmul
+from qcourse.gemm.operand import FEW
 from qcourse.layers.linear import Linear
 from qcourse.layers.unquantized import UnquantizedLinearMethod
 from qcourse.packing.packed import PackedWeight
@@ -24,7 +25,8 @@ class Together:
 
     def __call__(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """x (..., K) → one (..., N_i) for each."""
-        if x.is_cuda or torch.is_grad_enabled() or x.numel() > FEW * x.shape[-1] or any(map(watched, self.linears)):
+        few = x.numel() <= FEW * x.shape[-1] and x.device.type == "cpu"
+        if not few or torch.is_grad_enabled() or any(map(watched, self.linears)):
             return tuple(m(x) for m in self.linears)
         if self.known != [weight_of(m) for m in self.linears]:  # the first time, and after any layer got another weight
             with torch.inference_mode(False):

@@ -82,18 +82,14 @@ def migration(sides: dict[str, Tensor], tops: Sequence[float], alphas: Sequence[
 
 def roofline(M: int, N: int, K: int, sizes: dict[str, float], bandwidth: float, flops: float) -> Picture:
     """Operations a second over operations a byte, and where a product of M tokens lies for weights of each size in bytes."""
-    fig, ax = figure(1, "")
-    ax.set(xscale="log", yscale="log", xlim=(0.5, 4096), ylim=(bandwidth / 2e9, 4 * flops / 1e9))
     meet = flops / bandwidth
+    intensity = {name: 2 * M * N * K / size for name, size in sizes.items()}
+    bound = [f"{name} {'memory' if at < meet else 'arithmetic'}" for name, at in intensity.items()]
+    fig, ax = figure(1, f"M = {M}: bound by {', '.join(bound)}")
+    ax.set(xscale="log", yscale="log", xlim=(0.5, 4096), ylim=(bandwidth / 2e9, 4 * flops / 1e9))
     ax.plot([0.5, meet, 4096], [v / 1e9 for v in (0.5 * bandwidth, flops, flops)], color=GREY, lw=2)
-    bound = []
-    for (name, size), (color, marker, _) in zip(sizes.items(), KINDS, strict=False):
-        intensity = 2 * M * N * K / size
-        ax.plot([intensity], [min(intensity * bandwidth, flops) / 1e9], marker, color=color, ms=11, label=name)
-        bound.append(f"{name} {'memory' if intensity < meet else 'arithmetic'}")
-    title = f"M = {M}: bound by {', '.join(bound)}"
-    fig.suptitle(title, x=0.01, ha="left", weight="bold", size=11)
-    fig.alt = title
+    for (name, at), (color, marker, _) in zip(intensity.items(), KINDS, strict=False):
+        ax.plot([at], [min(at * bandwidth, flops) / 1e9], marker, color=color, ms=11, label=name)
     ax.set(xlabel="operations for each byte of weights", ylabel="10⁹ operations a second, at most")
     ax.legend(frameon=False, loc="lower right")
     return described(fig, f"A slope up to {short(meet)} operations a byte, flat beyond it.")

@@ -18,11 +18,7 @@ s, q = w.abs().max() / 127, torch.clamp(torch.round(w / (w.abs().max() / 127)), 
 ROW = rows("01")["01.a"]
 
 
-@pytest.fixture(autouse=True)
-def own_guesses(monkeypatch, tmp_path):
-    monkeypatch.setenv("QCOURSE_CACHE", str(tmp_path))
-    monkeypatch.delenv("QCOURSE_STATIC", raising=False)
-    return tmp_path / "guesses.json"
+pytestmark = pytest.mark.usefixtures("own_guesses")
 
 
 def test_nothing_written_yet_goes_on_with_the_right_value(capsys, own_guesses):

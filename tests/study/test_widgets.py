@@ -31,11 +31,7 @@ def no_ipywidgets(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", refuse)
 
 
-@pytest.fixture(autouse=True)
-def own_guesses(monkeypatch, tmp_path):
-    monkeypatch.setenv("QCOURSE_CACHE", str(tmp_path))
-    monkeypatch.delenv("QCOURSE_STATIC", raising=False)
-    return tmp_path / "guesses.json"
+pytestmark = pytest.mark.usefixtures("own_guesses")
 
 
 def shown(behind, monkeypatch):
