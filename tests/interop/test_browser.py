@@ -123,7 +123,10 @@ class Learner:
         self.page.wait_for_timeout(2000)
 
     def errors(self) -> list[str]:
-        """Tracebacks and broken widgets in sight."""
+        """Tracebacks and broken widgets in sight; a widget that is still loading is given time first."""
+        loading = "document.querySelector('.jp-NotebookPanel:not(.lm-mod-hidden)').innerText.includes('Loading widget...')"
+        with contextlib.suppress(sync_api.TimeoutError):
+            self.page.wait_for_function(f"() => !{loading}", timeout=MINUTES)
         panel = self.page.locator(".jp-NotebookPanel:not(.lm-mod-hidden)")
         broken = [
             t for t in panel.all_inner_texts() for t in re.findall(r"Error displaying widget.*|Loading widget\.\.\.", t)
