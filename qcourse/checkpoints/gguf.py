@@ -5,7 +5,8 @@
 
 llama.cpp turns neighbouring pairs of channels (RoPE), Hugging Face pairs that lie half a head apart: the converter permuted
 the rows of Q and K, and here they are put back. A row of blocks travels whole, so nothing is decoded for that.
-Embeddings and norms are dequantized (fp32, exact); linear layers keep their blocks.
+Linear layers keep their blocks, and so does an embedding in Q8_0, by which a kernel can multiply; other embeddings and the
+norms are dequantized (fp32, exact).
 Source: llama.cpp `convert_hf_to_gguf.py` (LlamaModel.permute), gguf-py `constants.py`.
 """
 
@@ -82,7 +83,7 @@ class GGUFWeights(Mapping):
         self.file, self.heads, self.places = file, {"q_proj": heads, "k_proj": kv_heads}, {}
         for name, info in file.tensors.items():
             prefix, leaf = self.translate(name)
-            blocks = leaf == "weight" and info.ggml_type not in FLOATS and not keeps_floats(prefix)
+            blocks = leaf == "weight" and info.ggml_type not in FLOATS and not keeps_floats(prefix, info.ggml_type)
             self.places[f"{prefix}.{'blocks' if blocks else leaf}"] = name
 
     def translate(self, name: str) -> tuple[str, str]:
@@ -117,9 +118,9 @@ class GGUFWeights(Mapping):
         return unpermuted(t, self.heads[part]) if part in self.heads else t
 
 
-def keeps_floats(prefix: str) -> bool:
-    """Whether a tensor belongs to an embedding or a norm, which hold floats here."""
-    return prefix.endswith(("embed_tokens", "norm"))
+def keeps_floats(prefix: str, ggml_type: str) -> bool:
+    """Whether a tensor belongs to a norm, or to an embedding by which nothing can multiply: those hold floats here."""
+    return prefix.endswith("norm") or prefix.endswith("embed_tokens") and ggml_type != "Q8_0"
 
 
 def unpermuted(t: Tensor, heads: int) -> Tensor:

@@ -26,8 +26,12 @@ dot4, decode4 = lru_cache(loops.dot4), lru_cache(loops.decode4)
 
 def halves(x: Float[Tensor, "M K"], block: int):
     """x → (even and odd columns (2, M, K/2), Σ x of each block (M, blocks)), fp32, for `loops.float4_dots`."""
-    x = x.float()
-    return x.unflatten(-1, (-1, 2)).permute(2, 0, 1).contiguous().numpy(), x.unflatten(-1, (-1, block)).sum(-1).numpy()
+    return x.float().unflatten(-1, (-1, 2)).permute(2, 0, 1).contiguous().numpy(), block_sums(x, block).numpy()
+
+
+def block_sums(x: Float[Tensor, "M K"], block: int) -> Float[Tensor, "M blocks"]:
+    """Σ x of each block, fp32: what zero points are multiplied by."""
+    return x.float().unflatten(-1, (-1, block)).sum(-1)
 
 
 def finish(y: Float[Tensor, "M N"], x: Tensor, o: Operand, bias: Tensor | None) -> Float[Tensor, "*lead N"]:
@@ -58,6 +62,9 @@ def int_dot(x: Float[Tensor, "*lead K"], p: Operand | PackedWeight, bias: Tensor
             loop, w = dot4(block // 4), w.view(np.uint16)
         elif o.num_bits == 4:
             loop, w, values = loops.float4_dots, w.reshape(N, -1), halves(flat, block)
+        elif block < loops.BLOCK:
+            values = (bits(flat.float()), bits(block_sums(flat, block)))
+            loop, w = loops.float8_dots, w.reshape(N, -1)
         rows_in_threads(lambda a, b: loop(w, scale, zero, *values, out, a, b), N, len(flat) * N * K)
     return finish(tensor(out), x, o, bias)
 

@@ -126,6 +126,26 @@ def int8_dots(w, scale, zero, values, y, n0, n1):
 
 
 @kernel
+def float8_dots(w, scale, zero, x, x_sum, y, n0, n1):
+    """8-bit codes in groups too short for integer blocks, as in `float4_dots`: w (N, K), x (M, K), x_sum (M, groups)."""
+    (M, K), groups = x.shape, x_sum.shape[1]
+    spread = np.empty((groups, K // groups), f32)
+    flat = spread.reshape(K)
+    for n in range(n0, n1):
+        for g in range(groups):
+            s = as_float(scale[n, g])
+            for j in range(K // groups):
+                spread[g, j] = s
+        for m in range(M):
+            y_n = f32(0)
+            for k in range(K):
+                y_n += flat[k] * (f32(i32(w[n, k])) * x[m, k])
+            for g in range(groups):
+                y_n -= spread[g, 0] * f32(zero[n, g]) * x_sum[m, g]
+            y[m, n] = rounded(y_n, y)
+
+
+@kernel
 def half_dots(w, x, y, n0, n1):
     """16-bit weights: w (N, K) bf16 bits, x (M, K) fp32: widened in registers, one pass over the bytes."""
     M, K = x.shape
@@ -168,9 +188,9 @@ def decode4(half):
 
 @kernel
 def decode8(w, scale, zero, out, n0, n1):
-    """Rows n0 … n1 of 8-bit codes → out (rows, blocks, BLOCK) fp32."""
+    """Rows n0 … n1 of 8-bit codes → out (rows, blocks, block) fp32."""
     for n in range(n0, n1):
         for b in range(w.shape[1]):
             s, z = as_float(scale[n, b]), i32(zero[n, b])
-            for j in range(BLOCK):
+            for j in range(w.shape[2]):
                 out[n - n0, b, j] = f32(i32(i32(w[n, b, j]) - z)) * s

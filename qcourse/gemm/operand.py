@@ -22,13 +22,13 @@ def block_size(group: int) -> int | None:
 
 
 def takes(args: QuantizationArgs) -> bool:
-    """Whether these kernels know the format: 4-bit integers with one scale a row or G a multiple of 16, or 8-bit ones
-    with one scale a row or G a multiple of 128; scales in plain floats."""
+    """Whether these kernels know the format: integers of 4 or 8 bits with one scale a row or G a multiple of 16; scales in
+    plain floats."""
     if not isinstance(args.grid, IntGrid) or args.num_bits not in (4, 8) or not is_float(args.scale):
         return False
     if args.granularity.rows not in (1, None) or not (args.zero is None or is_float(args.zero) or args.zero == args.grid):
         return False
-    return args.group_size is None or args.group_size % (16 if args.num_bits == 4 else 128) == 0
+    return args.group_size is None or args.group_size % 16 == 0
 
 
 @dataclass(frozen=True)

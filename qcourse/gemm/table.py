@@ -98,9 +98,9 @@ W4_GPU, W8_GPU = (kernel_of("triton_weight_only", name) for name in ("w4a16_matm
 
 TABLE: tuple[Kernel, ...] = (
     Kernel("int_dot", "cpu", ROWS, "int4, G % 16 == 0", weight_only(4), FLOATS, INT_DOT, "numba", few="int4"),
-    Kernel("int_dot", "cpu", ROWS, "int8, G % 128 == 0", weight_only(8), FLOATS, INT_DOT, "numba", few="int8"),
+    Kernel("int_dot", "cpu", ROWS, "int8, G % 16 == 0", weight_only(8), FLOATS, INT_DOT, "numba", few="int8"),
     Kernel("blocked", "cpu", ROWS, "int4, G % 16 == 0", weight_only(4), FLOATS, BLOCKED, "numba"),
-    Kernel("blocked", "cpu", ROWS, "int8, G % 128 == 0", weight_only(8), FLOATS, BLOCKED, "numba"),
+    Kernel("blocked", "cpu", ROWS, "int8, G % 16 == 0", weight_only(8), FLOATS, BLOCKED, "numba"),
     Kernel("w4a16_matmul", "cuda", ROWS, "int4, G 16…64, 128·n", on_gpu(4, 128), HALVES, W4_GPU, "triton"),
     Kernel("w8a16_matmul", "cuda", ROWS, "int8, G 16, 32, 64·n", on_gpu(8, 64), HALVES, W8_GPU, "triton"),
     Kernel("int8_dots", "cpu", PLAIN, "int8 × int8", w8a8.takes_int8, FLOATS, product_of("Int8Dots"), "numba", few="w8a8"),

@@ -11,7 +11,8 @@ from qcourse.numerics.quantize import quantize
 from qcourse.numerics.schemes import PRESETS, int_weight
 from qcourse.packing.packed import pack
 
-MORE = [int_weight(4, per_channel, False), int_weight(8, per_channel, False), int_weight(8, per_group(128))]
+Q8_0 = int_weight(8, per_group(32)).with_(scale=torch.float16)  # GGUF's, in which embeddings lie
+MORE = [int_weight(4, per_channel, False), int_weight(8, per_channel, False), int_weight(8, per_group(128)), Q8_0]
 MORE += [int_weight(4, per_group(G), sym) for G in (16, 32, 64, 128) for sym in (True, False)]
 
 

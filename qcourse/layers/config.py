@@ -76,6 +76,11 @@ class RulesConfig(QuantizationConfig):
             method = QuantizedLinearMethod(rule.scheme, rule.layout, self.quantizer, scale)
         return method
 
+    def get_embedding_method(self, prefix: str) -> LinearMethodBase | None:
+        """That of a rule which names the embedding itself, in a file: nothing here quantizes one on the way in."""
+        named = self.quantizer is None and any(rule.pattern == prefix for rule in self.rules)
+        return self.get_quant_method(None, prefix) if named else None
+
     def refuse_unmatched(self, names: list[str]) -> None:
         """Raise ValueError for a rule that matched none of the model's layers `names`: a typo would quantize in silence."""
         for i, rule in enumerate(self.rules):

@@ -3,7 +3,6 @@
 import torch
 from torch import nn
 
-from qcourse.gemm.half import half_matmul
 from qcourse.layers.method import QuantizationConfig
 from qcourse.layers.unquantized import UnquantizedLinearMethod
 
@@ -38,11 +37,6 @@ class Linear(nn.Module):
     def extra_repr(self) -> str:
         """Shown by `print(model)`: shape and the method's name."""
         return f"K={self.input_size}, N={self.output_size}, {type(self.quant_method).__name__}"
-
-
-def by_embedding(x: torch.Tensor, embedding: nn.Embedding) -> torch.Tensor:
-    """x (..., hidden) @ E.T → (..., vocabulary): a head that shares the embedding's rows (vocabulary, hidden)."""
-    return half_matmul(x, embedding.weight)
 
 
 def quantize_layers(model: nn.Module, quant_config: QuantizationConfig) -> nn.Module:

@@ -9,6 +9,7 @@ Signatures of `QuantizeMethodBase` / `LinearMethodBase` / `QuantizationConfig` o
 from abc import ABC, abstractmethod
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 
@@ -36,6 +37,10 @@ class LinearMethodBase(ABC):
     def apply(self, layer: nn.Module, x: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
         """y = x @ W.T + bias, for x (..., K) → y (..., N) in x's dtype."""
 
+    def embedding(self, layer: nn.Module, ids: torch.Tensor) -> torch.Tensor:
+        """Rows of W for ids (...) → (..., K); a format that has nothing quicker decodes all of W."""
+        return F.embedding(ids, self.dequantized(layer))
+
     @abstractmethod
     def dequantized(self, layer: nn.Module) -> torch.Tensor:
         """Ŵ (N, K) in fp32: what the layer multiplies by."""
@@ -52,3 +57,7 @@ class QuantizationConfig(ABC):
     @abstractmethod
     def get_quant_method(self, layer: nn.Module, prefix: str) -> LinearMethodBase:
         """The method for the layer called `prefix` (e.g. "model.layers.0.mlp.down_proj")."""
+
+    def get_embedding_method(self, prefix: str) -> LinearMethodBase | None:
+        """The method for an embedding of that name; None: it stays in 16 or 32 bits, as in most formats."""
+        return None

@@ -19,7 +19,7 @@ from qcourse.numerics.qtensor import QTensor
 from qcourse.numerics.quantize import dequantize, quantize
 from qcourse.numerics.schemes import QuantizationScheme
 from qcourse.packing.layout import HALF_OR_FULL, Slot
-from qcourse.packing.packed import layout_of, pack, unpack
+from qcourse.packing.packed import PackedWeight, layout_of, pack, unpack
 
 Quantizer = Callable[..., QTensor]  # (W, args, name) → QTensor
 SINGLE = Slot((1,), (torch.float32, *HALF_OR_FULL), also=((),))  # a static scale of the activations
@@ -114,6 +114,15 @@ class QuantizedLinearMethod(LinearMethodBase):
     def apply(self, layer: nn.Module, x: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
         """y = x @ Ŵ.T + bias, by the kernel that was chosen at loading."""
         return layer.product(x, bias)
+
+    def embedding(self, layer: nn.Module, ids: torch.Tensor) -> torch.Tensor:
+        """The rows in fp32, decoded one by one where every tensor of the layout has a row for each."""
+        p, rows = layer.product.p, ids.flatten()
+        if any(t.shape[0] != p.shape[0] for t in p.tensors.values()):
+            return super().embedding(layer, ids)
+        tensors = {name: t.index_select(0, rows) for name, t in p.tensors.items()}
+        found = dequantize(unpack(PackedWeight(tensors, (len(rows), p.shape[1]), p.args, p.layout)))
+        return found.view(*ids.shape, -1)
 
     def dequantized(self, layer: nn.Module) -> torch.Tensor:
         """Ŵ (N, K) in fp32, decoded from the layer's own codes."""

@@ -1,6 +1,7 @@
 """No quantization: the weight as it was trained. The baseline that every other format is measured against."""
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from qcourse.gemm.half import half_matmul
@@ -20,6 +21,10 @@ class UnquantizedLinearMethod(LinearMethodBase):
     def apply(self, layer: nn.Module, x: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
         """y = x @ W.T + bias; a bf16 weight under fp32 activations is widened, which is exact."""
         return half_matmul(x, layer.weight, bias)
+
+    def embedding(self, layer: nn.Module, ids: torch.Tensor) -> torch.Tensor:
+        """The rows, in the weight's dtype."""
+        return F.embedding(ids, layer.weight)
 
     def dequantized(self, layer: nn.Module) -> torch.Tensor:
         """The weight in fp32."""

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from qcourse.gemm.step import norm
-from qcourse.layers.linear import Linear, by_embedding
+from qcourse.layers.embedding import Embedding
+from qcourse.layers.linear import Linear
 from qcourse.layers.method import QuantizationConfig
 from qcourse.layers.together import Together
 from qcourse.methods.folding import Fold
@@ -98,11 +99,10 @@ class DecoderLayer(nn.Module):
 class LlamaModel(nn.Module):
     """Embedding, blocks, final norm: ids (B, T) → hidden states (B, T, hidden)."""
 
-    def __init__(self, config: LlamaConfig, linear, dtype: torch.dtype):
+    def __init__(self, config: LlamaConfig, linear, quant_config: QuantizationConfig | None, dtype: torch.dtype):
         super().__init__()
         self.config = config
-        rows = torch.empty(config.vocab_size, config.hidden_size, dtype=dtype)  # given, so that nothing is drawn at random
-        self.embed_tokens = nn.Embedding(*rows.shape, _weight=rows)
+        self.embed_tokens = Embedding(config.vocab_size, config.hidden_size, quant_config, "model.embed_tokens", dtype)
         self.layers = nn.ModuleList(DecoderLayer(config, linear, i, dtype) for i in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps, dtype)
         self.rope = RopeTables(config)
@@ -136,7 +136,7 @@ class LlamaForCausalLM(nn.Module):
             return Linear(input_size, output_size, bias=bias, quant_config=quant_config, prefix=prefix, dtype=dtype)
 
         self.config, self.compute_dtype = config, compute_dtype
-        self.model = LlamaModel(config, linear, dtype)
+        self.model = LlamaModel(config, linear, quant_config, dtype)
         tied = config.tie_word_embeddings
         self.lm_head = None if tied else linear(config.hidden_size, config.vocab_size, prefix="lm_head")
 
@@ -145,7 +145,7 @@ class LlamaForCausalLM(nn.Module):
         h = self.model(ids, cache, self.compute_dtype)
         if self.lm_head is not None:
             return self.lm_head(h).float()
-        return by_embedding(h, self.model.embed_tokens).float()
+        return self.model.embed_tokens.logits(h).float()
 
     def linears(self) -> dict[str, Linear]:
         """Every linear layer by its name in the file, in order of execution."""

@@ -21,6 +21,7 @@ from qcourse.checkpoints.gguf_file import GGUFFile
 from qcourse.layers.config import RulesConfig, get_quantization_config
 from qcourse.layers.linear import dequantize_layers, quantize_layers
 from qcourse.layers.method import QuantizationConfig
+from qcourse.layers.unquantized import UnquantizedLinearMethod
 from qcourse.models.config import llama_config, read_config, read_json
 from qcourse.models.llama import LlamaConfig, LlamaForCausalLM
 from qcourse.models.subjects import SHIPPED, SUBJECTS, source_of
@@ -147,7 +148,7 @@ def load_model(
     model = build(checkpoint.config, config, source, checkpoint.quantization is not None, compute_dtype=compute_dtype)
     fill(model, checkpoint.weights, source)
     model = model.to(device)  # first: each layer chooses its kernel for the device that it is on
-    for layer in model.linears().values():
+    for layer in (model.model.embed_tokens, *model.linears().values()):
         try:
             layer.quant_method.process_weights_after_loading(layer)
         except ValueError as e:
@@ -166,7 +167,12 @@ def requantized(source: Path, sizes: LlamaConfig, config, device: str, compute_d
 
 
 def save_model(model: LlamaForCausalLM, folder: Path) -> None:
-    """Write config.json and model.safetensors (bf16), readable by `LlamaForCausalLM` of transformers."""
+    """Write config.json and model.safetensors (bf16), readable by `LlamaForCausalLM` of transformers.
+
+    Raises ValueError for a model with quantized layers."""
+    quantized = [n for n, m in model.linears().items() if not isinstance(m.quant_method, UnquantizedLinearMethod)]
+    if quantized:
+        raise ValueError(f"{quantized[0]} is quantized, and this writes bf16: load the model with dequantize=True")
     folder.mkdir(parents=True, exist_ok=True)
     config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "torch_dtype": "bfloat16"}
     end = model.config.vocab_size - 1  # `<|endoftext|>` ends a text and begins the next
@@ -174,6 +180,7 @@ def save_model(model: LlamaForCausalLM, folder: Path) -> None:
     sizes = asdict(model.config)
     sizes.pop("output_bias")  # Hugging Face's attention_bias means both
     (folder / "config.json").write_text(json.dumps(config | sizes, indent=2) + "\n")
-    tensors = {n: p.detach().to("cpu", torch.bfloat16).contiguous() for n, p in model.named_parameters()}
+    tensors = dict(model.named_parameters()) | {"model.embed_tokens.weight": model.model.embed_tokens.dequantized()}
+    tensors = {n: t.detach().to("cpu", torch.bfloat16).contiguous() for n, t in tensors.items()}
     save_file(tensors, folder / "model.safetensors.part", metadata={"format": "pt"})
     (folder / "model.safetensors.part").replace(folder / "model.safetensors")

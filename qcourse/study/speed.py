@@ -36,14 +36,14 @@ def synchronized(model, call):
 
 def prefill(model, tokens: int) -> Callable[[int], object]:
     """A call that reads a prompt of `tokens` at once (M = tokens: arithmetic counts)."""
-    device = model.model.embed_tokens.weight.device
+    device = next(iter(model.state_dict().values())).device
     ids = torch.arange(tokens, device=device).remainder(model.config.vocab_size).unsqueeze(0)
     return synchronized(model, lambda i: model(ids))
 
 
 def decode(model, prompt: int, tokens: int) -> Callable[[int], object]:
     """A call that writes `tokens` for one user, one a step with the KV cache (M = 1: bytes count)."""
-    device = model.model.embed_tokens.weight.device
+    device = next(iter(model.state_dict().values())).device
     ids = torch.arange(prompt, device=device).remainder(model.config.vocab_size).unsqueeze(0)
     cache = KVCache(model.config, 1, prompt + tokens, model.compute_dtype, device)
     model(ids, cache)

@@ -8,7 +8,7 @@ from qcourse import load_model
 from qcourse.cli import main
 from qcourse.layers.unquantized import UnquantizedLinearMethod
 from qcourse.models.foreign import template_of
-from qcourse.models.loader import SHIPPED, CheckpointError, open_checkpoint
+from qcourse.models.loader import SHIPPED, CheckpointError, open_checkpoint, save_model
 from qcourse.models.subjects import SUBJECTS, source_of
 from qcourse.numerics.quantize import dequantize, quantize
 from qcourse.numerics.schemes import PRESETS
@@ -27,9 +27,21 @@ def test_sixteen_bits_are_what_the_codes_stand_for(name):
         kept = getattr(was, "weight", None) if isinstance(was.quant_method, UnquantizedLinearMethod) else None
         want = was.dequantized().bfloat16() if kept is None else kept  # 16-bit layers of the file stay as they are
         assert made.weight.dtype == want.dtype and torch.equal(made.weight, want), layer
-    before, after = held.model.embed_tokens.weight, wide.model.embed_tokens.weight
-    assert before.dtype == after.dtype and torch.equal(before, after)
-    assert not [n for n, _ in wide.named_buffers()] and torch.isfinite(wide(IDS)).all()
+    before, after = (m.model.embed_tokens.state_dict() for m in (held, wide))
+    assert before.keys() == after.keys() and all(torch.equal(before[n], after[n]) for n in before)  # as the file holds it
+    assert all("embed_tokens" in n for n, _ in wide.named_buffers()) and torch.isfinite(wide(IDS)).all()
+
+
+def test_a_q8_0_embedding_keeps_its_blocks():
+    model = load_model(source("gguf_mixed"))
+    held = model.model.embed_tokens
+    assert "weight" not in held.state_dict() and held.product.p.nbytes < held.output_size * held.input_size * 1.1
+    ids, x = torch.tensor([[0, 5, 5], [held.output_size - 1, 2, 1]]), torch.randn(3, held.input_size)
+    assert torch.equal(held(ids), held.dequantized()[ids])
+    want = x.double() @ held.dequantized().double().T
+    assert torch.allclose(held.logits(x).double(), want, atol=float(1e-5 * want.abs().max()), rtol=0)
+    with pytest.raises(ValueError, match="is quantized, and this writes bf16"):
+        save_model(model, None)
 
 
 @pytest.mark.parametrize("name", MODELS)

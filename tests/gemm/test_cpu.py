@@ -33,6 +33,8 @@ ARGS = {
     "int4 channel asym, fp32 scales": int_weight(4, per_channel, False).with_(scale=torch.float32),
     "int8 channel": PRESETS["W8A16"].weights,
     "int8 tensor": PRESETS["W8A16_TENSOR"].weights,
+    "int8 G=32, fp16 scales": int_weight(8, per_group(32)).with_(scale=torch.float16),
+    "int8 G=64 asym": int_weight(8, per_group(64), False),
     "int8 G=256 asym, fp16 scales": int_weight(8, per_group(256), False).with_(scale=torch.float16),
 }
 
