@@ -16,14 +16,18 @@ def bound(x, q):
     fp32        at most 2K + 8 roundings by 2^-24 of Σ|x|·s·(u + z): a zero point may be subtracted after the sum
     16 bits     Ŵ is rounded to x's dtype by `blocked` (as by `reference`), and y is: one rounding each
     """
-    W, dtype, x = dequantize(q).double(), x.dtype, x.double()
+    W, dtype = dequantize(q).double(), x.dtype
+    rounded = x.double().abs().amax(-1, keepdim=True) / 65534 * W.abs().sum(-1)
+    least = 2.0**-25 if dtype == torch.float16 else 1e-30
+    return rounded + sums(x, q) + (2 + UNIT[dtype]) * UNIT[dtype] * (x.double().abs() @ W.abs().T) + least
+
+
+def sums(x, q):
+    """fp32's part of the law."""
     zero = 2.0 ** (q.args.num_bits - 1) if q.zero_point is None else q.zero_point.double().unsqueeze(-1)
     ones = q.args.granularity.blocks(torch.ones(q.shape)).double()
-    stored = W.abs() + (2 * zero * q.scale.double().unsqueeze(-1) * ones).view(q.shape)
-    rounded = x.abs().amax(-1, keepdim=True) / 65534 * W.abs().sum(-1)
-    sums = (2 * x.shape[-1] + 8) * 2.0**-24 * (x.abs() @ stored.T)
-    least = 2.0**-25 if dtype == torch.float16 else 1e-30
-    return rounded + sums + (2 + UNIT[dtype]) * UNIT[dtype] * (x.abs() @ W.abs().T) + least
+    stored = dequantize(q).double().abs() + (2 * zero * q.scale.double().unsqueeze(-1) * ones).view(q.shape)
+    return (2 * x.shape[-1] + 8) * 2.0**-24 * (x.double().abs() @ stored.T)
 
 
 def near(y, x, q, slack=1.0):

@@ -1,37 +1,49 @@
 """The CPU paths for packed weights: few tokens in integers (memory-bound), many tokens block by block through BLAS.
 
-    int_dot   M small   x becomes int16 (one scale a block of 128), weights are unpacked in registers: one pass over the
-                        packed bytes and nothing else. How near to the machine's read bandwidth: captures/gemm-cpu-*.
-    blocked   M large   each thread unpacks 128 rows into its own cache and hands them to BLAS: the whole Ŵ never exists
+    int_dot   M small   x becomes integers (one scale a block), weights are unpacked in registers: one pass over the packed
+                        bytes and nothing else (gemm.dots). How near to the machine's read bandwidth: captures/gemm-cpu-*.
+    blocked   M large   each thread unpacks some rows into its own cache and hands them to BLAS: the whole Ŵ never exists
                         in memory, the matrix units do the work, and unpacking is a small part of it.
 
 Where one overtakes the other is measured (`gemm.choose`). Both take what `operand.takes` says, as an `Operand` made once
 (or a PackedWeight, for one call).
 """
 
+from array import array
 from functools import lru_cache
 
-import numpy as np
 import torch
 
-from qcourse.gemm import cpu_loops as loops
-from qcourse.gemm.operand import Operand, bits, check, room, tensor
-from qcourse.gemm.threads import rows_in_threads
+from qcourse.gemm.operand import KINDS, Operand, check, described
+from qcourse.gemm.threads import rows_in_threads, run
 from qcourse.packing.packed import PackedWeight
 from qcourse.shapes import Float, Integer, Tensor
 
-ROWS = 128  # rows of Ŵ in a thread's cache: 128 · 4096 · 4 bytes = 2 MB
-dot4, decode4 = lru_cache(loops.dot4), lru_cache(loops.decode4)
+ROWS = 256  # rows of Ŵ in a thread's cache: 256 · 4096 · 2 bytes = 2 MB in bf16
 
 
-def halves(x: Float[Tensor, "M K"], block: int):
-    """x → (even and odd columns (2, M, K/2), Σ x of each block (M, blocks)), fp32, for `loops.float4_dots`."""
-    return x.float().unflatten(-1, (-1, 2)).permute(2, 0, 1).contiguous().numpy(), block_sums(x, block).numpy()
+def loop_for(o: Operand, tokens: int, block: int | None):
+    """(loop, what it takes: everything but x and y) of `gemm.dots` for 1, 2 or more tokens, rounded to int16, or to int8
+    with a scale for each `block` columns."""
+    from qcourse.gemm import dots  # needs numba
+
+    width, per_scale = (16, o.block) if block is None else (8, block)
+    planes, piece = width // o.num_bits, 8 * dots.PIECE // o.num_bits  # columns of a piece
+    pieces = max(1, min(min(o.group or per_scale, per_scale) // piece, 4 // planes))
+    columns, groups, per = pieces * piece, 1, 0
+    if o.group is not None and o.group <= columns:
+        groups, per = columns // o.group, 1
+    types = (o.scale.dtype.type, o.zero is not None)
+    loop = kept_loop(o.num_bits, width, pieces, groups, max(1, columns // per_scale), per, tokens, types)
+    return loop, array("q", [0, 0, *o.described, *[0] * 6, per_scale, o.middle, 0])
 
 
-def block_sums(x: Float[Tensor, "M K"], block: int) -> Float[Tensor, "M blocks"]:
-    """Σ x of each block, fp32: what zero points are multiplied by."""
-    return x.float().unflatten(-1, (-1, block)).sum(-1)
+@lru_cache
+def kept_loop(*constants):
+    """`dots.dots`, made once for each set of constants."""
+    from qcourse.gemm import dots
+
+    return dots.dots(*constants)
 
 
 def finish(y: Float[Tensor, "M N"], x: Tensor, o: Operand, bias: Tensor | None) -> Float[Tensor, "*lead N"]:
@@ -39,12 +51,15 @@ def finish(y: Float[Tensor, "M N"], x: Tensor, o: Operand, bias: Tensor | None) 
     if o.minus is not None:
         sums = x.reshape(len(y), o.minus.shape[1], -1).float().sum(-1)  # Σ x over each group
         y = y.float().addmm_(sums, o.minus.T, alpha=-1)
-    y = y.view(*x.shape[:-1], y.shape[1]).to(x.dtype)
+    y = y.view(*x.shape[:-1], y.shape[1])
+    y = y if y.dtype == x.dtype else y.to(x.dtype)
     return y if bias is None else y + bias
 
 
-def int_dot(x: Float[Tensor, "*lead K"], p: Operand | PackedWeight, bias: Tensor | None = None) -> Float[Tensor, "*lead N"]:
-    """y = x @ Ŵ.T + bias in integers, for few tokens.
+def int_dot(
+    x: Float[Tensor, "*lead K"], p: Operand | PackedWeight, bias: Tensor | None = None, block: int | None = None
+) -> Float[Tensor, "*lead N"]:
+    """y = x @ Ŵ.T + bias in integers, for few tokens: x in int16, or in int8 with one scale for each `block` columns.
 
     Error against exact arithmetic: Σ_blocks s · Σ|q - z| · max|x|/65534, plus fp32 rounding: less than rounding x to bf16
     costs, unless one value of a block is some 200 times louder than the others. |x| up to 1e30; a token that holds NaN or
@@ -53,20 +68,18 @@ def int_dot(x: Float[Tensor, "*lead K"], p: Operand | PackedWeight, bias: Tensor
     o = Operand.of(p)
     check(x, o, bias)
     N, K = o.p.shape
-    flat = x.reshape(-1, K)
-    out = room((len(flat), N), x.dtype)
-    if len(flat) and N:
-        w, scale, zero, block, loop = o.w, o.scale, o.zero, o.block, loops.int8_dots
-        values = (bits(flat if x.dtype == torch.bfloat16 else flat.float()),)
-        if o.num_bits == 4 and block >= 64:
-            loop, w = dot4(block // 4), w.view(np.uint16)
-        elif o.num_bits == 4:
-            loop, w, values = loops.float4_dots, w.reshape(N, -1), halves(flat, block)
-        elif block < loops.BLOCK:
-            values = (bits(flat.float()), bits(block_sums(flat, block)))
-            loop, w = loops.float8_dots, w.reshape(N, -1)
-        rows_in_threads(lambda a, b: loop(w, scale, zero, *values, out, a, b), N, len(flat) * N * K)
-    return finish(tensor(out), x, o, bias)
+    M, half = x.numel() // K, x.dtype == torch.float16
+    x_given = (x.float() if half else x).contiguous()
+    y = torch.empty((M, N), dtype=x_given.dtype)
+    if M and N:
+        key = (M if M < 3 else 4, block)
+        if key not in o.known:
+            o.known[key] = loop_for(o, *key)
+        loop, a = o.known[key]
+        a = a[:]
+        a[20:26], a[28] = array("q", (*described(x_given, M, K), *described(y, M, N))), x_given.dtype == torch.bfloat16
+        run(loop, a, N, M * N * K)
+    return finish(y, x, o, bias)
 
 
 @lru_cache(1)
@@ -82,25 +95,38 @@ class Decoder:
     """Rows of Ŵ on demand, in `dtype` and in the order in which codes come out; `order(x)` brings x into the same order."""
 
     def __init__(self, p: Operand | PackedWeight, dtype: torch.dtype):
+        from qcourse.gemm import decode  # needs numba
+
         o = Operand.of(p)
-        self.four, self.dtype, self.K, self.block = o.num_bits == 4, dtype, o.p.shape[1], o.block
-        self.weight = (o.w, o.scale, o.zero)
-        self.decode = decode4(self.block // 2) if self.four else loops.decode8
-        self.width = self.weight[0].shape[1] * self.block  # K, rounded up to whole blocks
+        self.dtype, self.K, self.planes, self.units = dtype, o.p.shape[1], 16 // o.num_bits, decode.UNITS
+        piece = self.planes * self.units  # columns
+        groups, per = (piece // o.group, 1) if o.group is not None and o.group <= piece else (1, 0)
+        self.loop = kept_decode(o.num_bits, groups, per, (o.scale.dtype.type, o.zero is not None, KINDS[dtype])).ready()
+        self.width, self.given = -(-self.K // piece) * piece, array("q", [0, 1, *o.described, *[0] * 4])
 
-    def rows(self, n0: int, n1: int, buffer: Float[Tensor, "rows blocks block"]) -> Float[Tensor, "n width"]:
-        """Ŵ[n0:n1]; `buffer` is fp32 work space of at least that many rows."""
-        self.decode(*self.weight, buffer.numpy(), n0, n1)
-        return buffer[: n1 - n0].flatten(1).to(self.dtype)
+    def rows(self, n0: int, n1: int, buffer: Float[Tensor, "rows width"]) -> Float[Tensor, "n width"]:
+        """Ŵ[n0:n1], written into `buffer`, which has at least that many rows."""
+        a, out = self.given[:], buffer[: n1 - n0]
+        a[20:24] = array("q", (*described(out), n0))
+        self.loop.call(a.buffer_info()[0])
+        return out
 
-    def buffer(self) -> Float[Tensor, "rows blocks block"]:
-        """Work space for ROWS rows: a thread's own."""
-        return torch.empty(ROWS, self.width // self.block, self.block)
+    def buffer(self) -> Float[Tensor, "rows width"]:
+        """Room for ROWS rows: a thread's own."""
+        return torch.empty(ROWS, self.width, dtype=self.dtype)
 
     def order(self, x: Float[Tensor, "M K"]) -> Float[Tensor, "M width"]:
-        """x in `dtype`, padded with zeros; for int4, the even columns of each block first."""
+        """x in `dtype`, padded with zeros, the columns of each piece plane by plane."""
         x = torch.nn.functional.pad(x.detach().to(self.dtype), (0, self.width - self.K))
-        return x.unflatten(-1, (-1, self.block // 2, 2)).transpose(-1, -2).flatten(1) if self.four else x
+        return x.unflatten(-1, (-1, self.units, self.planes)).transpose(-1, -2).flatten(1)
+
+
+@lru_cache
+def kept_decode(*constants):
+    """`decode.decode`, made once for each set of constants."""
+    from qcourse.gemm import decode
+
+    return decode.decode(*constants)
 
 
 def blocked(x: Float[Tensor, "*lead K"], p: Operand | PackedWeight, bias: Tensor | None = None) -> Float[Tensor, "*lead N"]:
@@ -142,6 +168,9 @@ def int8_dots(x: Integer[Tensor, "M K"], w: Integer[Tensor, "N K"]) -> Integer[T
     """x @ w.T of int8 codes in int32, exactly: for few tokens, where `torch._int_mm` reorders all of w first."""
     check_codes8(x, w)
     y = torch.empty(len(x), len(w), dtype=torch.int32)
-    codes, weights, out = x.contiguous().numpy(), w.contiguous().numpy(), y.numpy()
-    rows_in_threads(lambda a, b: loops.w8a8_dots(weights, codes, out, a, b), len(w), x.numel() * len(w))
+    x, w = x.contiguous(), w.contiguous()
+    if y.numel():
+        from qcourse.gemm.int8_loops import w8a8_dots
+
+        run(w8a8_dots, array("q", (0, 0, *described(w), *described(x), *described(y))), len(w), x.numel() * len(w))
     return y

@@ -5,12 +5,14 @@ call, more bytes than the product itself reads. For few tokens a loop reads the 
 same products, summed in fp32, at the price of the bytes. For many tokens the copy is a small part, and BLAS wins.
 """
 
+from array import array
+from functools import lru_cache
+
 import torch
 import torch.nn.functional as F
 
-from qcourse.gemm import cpu_loops as loops
-from qcourse.gemm.operand import FEW, bits, room, serves, tensor
-from qcourse.gemm.threads import rows_in_threads
+from qcourse.gemm.operand import FEW, KINDS, serves
+from qcourse.gemm.threads import run
 from qcourse.shapes import Float, Tensor
 
 
@@ -22,11 +24,20 @@ def half_matmul(
     Few tokens on the CPU: fp32 sums of exact products (|error| ≤ K · 2⁻²⁴ · Σ|x·w|), y rounded once. Otherwise torch's own
     product, w in x's dtype. Raises what `F.linear` raises.
     """
-    few = x.shape[:-1].numel() <= FEW and w.dtype == torch.bfloat16 and x.shape[-1:] == w.shape[1:]
-    if few and serves(x, w):
-        flat = x.reshape(-1, w.shape[1])
-        weights, values, out = bits(w), bits(flat.float()), room((len(flat), len(w)), x.dtype)
-        rows_in_threads(lambda a, b: loops.half_dots(weights, values, out, a, b), len(w), w.numel() * len(flat))
-        y = tensor(out).view(*x.shape[:-1], len(w))
+    N, K = w.shape
+    if w.dtype == torch.bfloat16 and x.numel() <= FEW * K and x.shape[-1] == K and serves(x, w):
+        M, values, weights = x.numel() // K, x.contiguous(), w.contiguous()
+        y = torch.empty((*x.shape[:-1], N), dtype=x.dtype)
+        if M:
+            a = array("q", (0, 0, weights.data_ptr(), N, K, values.data_ptr(), M, K, y.data_ptr(), M, N))
+            run(loop_for(x.dtype), a, N, N * K * M)
         return y if bias is None else y + bias
     return F.linear(x, w if w.dtype == x.dtype else w.to(x.dtype), bias)
+
+
+@lru_cache
+def loop_for(dtype: torch.dtype):
+    """The loop for x of this dtype."""
+    from qcourse.gemm.dots import half_dots  # needs numba
+
+    return half_dots(KINDS[dtype])

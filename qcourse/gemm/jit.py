@@ -1,25 +1,26 @@
-"""Compiled loops: what every CPU kernel of the course stands on (its threads: gemm.threads).
+"""Compiled loops: what every CPU kernel of the course stands on (their vectors: gemm.vectors, their threads: gemm.threads).
 
-`kernel` turns a plain Python loop into machine code through numba, which installs as a wheel and brings its own
-compiler (LLVM), so no C compiler is needed and the loop stays readable. Of what installs that way it was the one that
-won: LLVM turns `acc += int32(code) * int32(x)` over 16-bit numbers into vpmaddwd/vpdpwssd by itself.
-The machine code is cached beside the loops (or in the user's cache where that folder is read-only); numba's cache
-watches the file of the loops, not this one: after a change here, touch cpu_loops.py.
+`task` turns a plain Python loop into machine code through numba, which installs as a wheel and brings its own compiler
+(LLVM), so no C compiler is needed and the loop stays readable. Of what installs that way it was the one that won.
+The machine code is cached beside the loops (or in the user's cache where that folder is read-only).
 Without numba `gemm.choose` and `gemm.w8a8` fall back to torch, with one warning.
 """
 
+import ctypes
+import hashlib
 import inspect
 import logging
 import threading
 import time
 import warnings
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
 log = logging.getLogger("qcourse")
 compiling = threading.Lock()
-KERNELS: list["kernel"] = []
+KERNELS: list = []  # every task that was made
 FAST = {"reassoc", "contract", "nsz"}  # may reorder sums; NaN and inf keep their meaning
 
 
@@ -36,21 +37,22 @@ def has_jit() -> bool:
 
 def as_float(value):
     """bf16 bits (a uint16) or a float → fp32, inside a kernel: which of the two is known when it is compiled."""
-    raise NotImplementedError("only for loops compiled by `kernel`")
+    raise NotImplementedError("only inside a compiled loop")
 
 
 def rounded(value, out):
     """fp32 → what the array `out` holds: itself, or bf16 bits (uint16), rounded to nearest even; inside a kernel."""
-    raise NotImplementedError("only for loops compiled by `kernel`")
+    raise NotImplementedError("only inside a compiled loop")
 
 
-PARTS: list = []
+PARTS: list = []  # not yet known to numba
 
 
 def part(function):
     """A plain function that compiled loops may call; it is compiled into each."""
-    PARTS.append(inspect.unwrap(function))
-    return PARTS[-1]
+    plain = inspect.unwrap(function)
+    PARTS.append(plain)
+    return plain
 
 
 def bf16_bits(value):
@@ -66,8 +68,6 @@ def teach_numba() -> None:
     from numba.extending import overload, register_jitable
 
     to_bits = register_jitable(inspect.unwrap(bf16_bits))
-    for function in PARTS:
-        register_jitable(function)
 
     @overload(rounded, inline="always")
     def choose_out(value, out):
@@ -82,49 +82,61 @@ def teach_numba() -> None:
         return lambda value: np.float32(value)
 
 
-def compiled(loop, cache: bool):
-    """`loop` as a numba dispatcher that releases the GIL."""
-    import numba
+def learn() -> None:
+    """Tell numba what it does not know yet: the two above, and every new `part`."""
+    from numba.extending import register_jitable
 
     teach_numba()
-    return numba.njit(loop, nogil=True, fastmath=FAST, error_model="numpy", cache=cache)
+    while PARTS:
+        register_jitable(PARTS.pop())
 
 
-class kernel:
-    """A loop over rows n0 … n1, compiled for the types that it is called with; each time it takes is said on the log."""
+class task:
+    """A loop behind a C function, `void loop(int64_t *a)`: addresses and sizes in, nothing out (results have addresses too).
+
+    A call costs no more than its arithmetic, and torch's own threads can run it without Python (gemm.threads.run). The loop
+    takes its arrays out of `a` with `arguments.matrix`; what types they have is a constant of the loop.
+    """
 
     def __init__(self, loop):
-        self.loop, self.run, self.cached = inspect.unwrap(loop), None, True
-        self.versions = self.compiles = 0
+        self.loop, self.call, self.cached, self.versions = inspect.unwrap(loop), None, True, 0
         self.__doc__, self.__name__ = loop.__doc__, loop.__name__  # (unwrap: the tests' shape checker wraps everything)
+        self.loop.__qualname__ += f"_{edition()}"  # in the name of the cache's file: numba itself watches only the loop's
         KERNELS.append(self)
 
-    def __call__(self, *args):
-        """Run the loop; the last two arguments are the range of rows."""
-        if self.run is None:
-            return self.first(args)
-        began, result = time.perf_counter(), self.run(*args)
-        if self.versions != len(self.run.overloads):  # new types: compiled within that call
-            self.announce(time.perf_counter() - began)
-        return result
-
-    def first(self, args):
-        """Load from the cache or compile, then run. A cache that cannot be used, or is broken, is done without."""
-        began = time.perf_counter()
+    def ready(self) -> "task":
+        """Compile it, or load it from the cache, unless that was done. A cache that cannot be used is done without."""
         with compiling:
-            try:
-                self.run = self.run or compiled(self.loop, cache=True)
-                self.run(*args[:-1], args[-2])  # an empty range: nothing is computed yet
-            except Exception:  # no folder to write to, or a file there that is cut short
-                self.run, self.cached = compiled(self.loop, cache=False), False
-                self.run(*args[:-1], args[-2])
-            self.announce(time.perf_counter() - began)
-        return self.run(*args)
+            if self.call is None:
+                began = time.perf_counter()
+                try:
+                    self.made = as_c_function(self.loop, cache=True)
+                except Exception:  # no folder to write to, or a file there that is cut short
+                    self.made, self.cached = as_c_function(self.loop, cache=False), False
+                self.address, self.versions = self.made.address, 1
+                self.call = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.address)
+                if not self.made.cache_hits:
+                    said(self.__name__, time.perf_counter() - began, self.cached)
+        return self
 
-    def announce(self, seconds: float) -> None:
-        """Say what was compiled, unless it came from the cache."""
-        self.versions, compiled_before = len(self.run.overloads), self.compiles
-        self.compiles = self.versions - sum(self.run.stats.cache_hits.values())
-        if self.compiles > compiled_before:
-            kept = "kept for the next time" if self.cached else "no cache could be written: again in every process"
-            log.warning("compiled %s for this CPU in %.1f s (%s)", self.__name__, seconds, kept)
+
+@lru_cache(1)
+def edition() -> str:
+    """What tells these loops' machine code from that of any other version of their sources."""
+    sources = sorted(Path(__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
+
+
+def as_c_function(loop, cache: bool):
+    """`loop` behind a C function pointer."""
+    import numba
+
+    learn()
+    signature = numba.types.void(numba.types.CPointer(numba.types.int64))
+    return numba.cfunc(signature, nopython=True, fastmath=FAST, error_model="numpy", cache=cache)(loop)
+
+
+def said(name: str, seconds: float, cached: bool) -> None:
+    """Say on the log what was compiled."""
+    kept = "kept for the next time" if cached else "no cache could be written: again in every process"
+    log.warning("compiled %s for this CPU in %.1f s (%s)", name, seconds, kept)

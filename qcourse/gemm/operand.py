@@ -1,6 +1,7 @@
 """A packed weight as the CPU kernels want it: checked once, at loading, then seen through NumPy without copying."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -13,7 +14,6 @@ from qcourse.packing.packed import PackedWeight, layout_of
 from qcourse.shapes import Float, Tensor
 
 ROWS = ("row", "words")
-ZERO = {bits: np.array([[1 << (bits - 1)]], np.uint8) for bits in (4, 8)}  # of a symmetric format
 
 
 def block_size(group: int) -> int | None:
@@ -31,24 +31,51 @@ def takes(args: QuantizationArgs) -> bool:
     return args.group_size is None or args.group_size % 16 == 0
 
 
+def takes_blocks(args: QuantizationArgs | None) -> bool:
+    """Whether activations are int8 with one scale for each 16, 32, 64 or 128 columns, found from the token itself."""
+    if args is None or not args.dynamic or not args.symmetric or args.scale != torch.float32:
+        return False
+    return args.grid == IntGrid(8) and args.granularity.rows == 1 and args.group_size in (16, 32, 64, 128)
+
+
+ROOM = 256  # bytes that a vector loop may read beyond a row
+
+
 @dataclass(frozen=True)
 class Operand:
-    """w (N, blocks, bytes), scale and zero point of each block (N, blocks) as NumPy sees them; `p` keeps them alive.
+    """w (N, bytes), scale and zero point (N, groups) as NumPy sees them; `p` keeps them alive.
 
-    minus (N, groups) fp32: zero points in weight units (w = s·q - m), which a matmul of block sums subtracts; or None.
+    group: columns that share a scale, None when all of a row do · block: columns that can share an activation scale
+    zero: None when all are `middle` · last: the last row of w, scale and zero (or a row of `middle`), with ROOM behind it
+    minus (N, groups) fp32: zero points in weight units (w = s·q - m), which a matmul of group sums subtracts; or None
     """
 
     p: PackedWeight
+    group: int | None
     block: int
     w: np.ndarray
     scale: np.ndarray
-    zero: np.ndarray
+    zero: np.ndarray | None
+    last: tuple[np.ndarray, np.ndarray, np.ndarray]
     minus: Float[Tensor, "N groups"] | None = None
+    known: dict = field(default_factory=dict, compare=False)  # loops that were chosen for it, by what x is
+
+    @cached_property
+    def described(self) -> list[int]:
+        """w, scale and zero, and the last row of each: address, rows, columns of every array."""
+        w, scale, zero = self.last
+        arrays = (self.w, self.scale, self.zero if self.zero is not None else zero, w, scale, zero)
+        return [n for a in arrays for n in (a.ctypes.data, *a.shape)]
 
     @property
     def num_bits(self) -> int:
         """4 or 8."""
         return self.p.args.num_bits
+
+    @property
+    def middle(self) -> int:
+        """The zero point that all codes share, if they do: half of their range when symmetric, 0 beside `minus`."""
+        return 0 if self.minus is not None else 1 << (self.num_bits - 1)
 
     @classmethod
     def of(cls, p: "PackedWeight | Operand") -> "Operand":
@@ -61,11 +88,33 @@ class Operand:
         if p.layout not in ROWS or not takes(p.args):
             raise KernelMismatch(f"layout {p.layout!r}, {p.args.grid}, {p.args.granularity}: the CPU kernels do not read it")
         layout_of(p.layout).check(p.tensors, p.args.with_(scale=p.scale.dtype), *p.shape)
-        block, minus = block_size(p.args.group_size or 128), None
-        w, scale, zero = arrays(p, block)
-        if p.zero_point is not None and not isinstance(p.args.zero, Grid):
-            zero, minus = np.broadcast_to(np.zeros((1, 1), np.uint8), zero.shape), p.zero_point.float()
-        return cls(p, block, w, scale, zero, minus)
+        N, G = p.shape[0], p.args.group_size
+        block = block_size(G or 128)
+        group = G if G is None or G & (G - 1) == 0 else block  # others: each block gets a copy of its group's scale
+        repeat, minus, zero = 1 if G is None else G // group, None, None
+        if p.zero_point is not None and isinstance(p.args.zero, Grid):
+            zero = each_group(bits(p.zero_point), N, repeat)
+        elif p.zero_point is not None:
+            minus = p.zero_point.float()
+        rows = p.data.contiguous().view(torch.uint8).numpy()
+        arrays = rows, each_group(scale_bits(p.scale), N, repeat), zero
+        last = [np.pad(a[-1:], ((0, 0), (0, ROOM))) for a in arrays if a is not None]
+        if zero is None:
+            last.append(np.full((1, ROOM), 0 if minus is not None else 1 << (p.args.num_bits - 1), np.uint8))
+        return cls(p, group, block, *arrays, tuple(last), minus)
+
+
+def each_group(values: np.ndarray, N: int, repeat: int) -> np.ndarray:
+    """One value a group, a row or a tensor → one a row and group, `repeat` times each: a view where nothing changes."""
+    values = values if len(values) == N else np.repeat(values, N, axis=0)
+    return np.ascontiguousarray(values if repeat == 1 else np.repeat(values, repeat, axis=1))
+
+
+def scale_bits(scale: Tensor) -> np.ndarray:
+    """Scales as compiled loops take them: fp32, bf16 bits (uint16), fp16 bits (int16, only where all are finite)."""
+    if scale.dtype == torch.float16 and torch.isfinite(scale).all():
+        return scale.detach().contiguous().view(torch.int16).numpy()
+    return bits(scale if scale.dtype == torch.bfloat16 else scale.float())
 
 
 def check(x: Tensor, o: Operand, bias: Tensor | None = None) -> None:
@@ -84,21 +133,6 @@ def check(x: Tensor, o: Operand, bias: Tensor | None = None) -> None:
         raise ValueError(f"x has K={x.shape[-1] if x.dim() else 'nothing'}, the weight (N, K) = {o.p.shape}")
     if bias is not None and (bias.shape != (N,) or bias.dtype != x.dtype):
         raise ValueError(f"bias {tuple(bias.shape)} {bias.dtype}: ({N},) {x.dtype} expected")
-
-
-def arrays(p: PackedWeight, block: int):
-    """(w (N, blocks, bytes), scale and zero point of each block (N, blocks)) as NumPy sees them.
-
-    Views, not copies, except for rows that end within a block, and for groups of several blocks (their scales repeat).
-    """
-    (N, K), num_bits = p.shape, p.args.num_bits
-    w = p.data.contiguous().view(torch.uint8).numpy()
-    blocks, size = -(-K // block), block * num_bits // 8
-    if w.shape[1] != blocks * size:
-        w = np.pad(w, ((0, 0), (0, max(0, blocks * size - w.shape[1]))))[:, : blocks * size]
-    scale = bits(p.scale if p.scale.dtype == torch.bfloat16 else p.scale.float())
-    zero = ZERO[num_bits] if p.zero_point is None else bits(p.zero_point)
-    return w.reshape(N, blocks, size), each_block(scale, N, blocks), each_block(zero, N, blocks)
 
 
 FEW = 4  # tokens up to which the loops of a decode step (gemm.half, gemm.step) serve
@@ -122,14 +156,15 @@ def tensor(out: np.ndarray) -> Tensor:
     return y.view(torch.bfloat16) if out.dtype == np.uint16 else y
 
 
+def described(t: Tensor, *shape: int) -> tuple[int, int, int]:
+    """A contiguous matrix as tasks take it: address, rows, columns (as `shape` if that is given)."""
+    return (t.data_ptr(), *(shape or t.shape))
+
+
+KINDS = {torch.float32: np.float32, torch.bfloat16: np.uint16}  # what compiled loops see of a tensor
+
+
 def bits(t: Tensor) -> np.ndarray:
     """A tensor as NumPy sees it; bf16, which NumPy has not, as its bits (uint16)."""
     t = t.detach().contiguous()
     return (t.view(torch.uint16) if t.dtype == torch.bfloat16 else t).numpy()
-
-
-def each_block(values: np.ndarray, N: int, blocks: int) -> np.ndarray:
-    """One value a group, a row or a tensor → one a block (N, blocks)."""
-    if values.shape[1] not in (1, blocks):
-        values = np.repeat(values, blocks // values.shape[1], axis=1)
-    return np.broadcast_to(values, (N, blocks))

@@ -4,20 +4,41 @@ norm(x, weight, eps)                       → y, or None
 attend(q, k, v, cos, sin, keys, values, past) → y, or None
 """
 
-from qcourse.gemm import step_loops as loops
-from qcourse.gemm.operand import FEW, bits, room, serves, tensor
+import struct
+from array import array
+from functools import lru_cache
+
+import torch
+
+from qcourse.gemm.operand import FEW, KINDS, serves
+from qcourse.gemm.threads import run
 from qcourse.shapes import Float, Tensor
 
 
 def norm(x: Float[Tensor, "*lead K"], weight: Float[Tensor, "K"], eps: float) -> Float[Tensor, "*lead K"] | None:
     """x / rms(x) · weight in x's dtype, for at most FEW tokens; None where the loop cannot serve."""
-    K = len(weight)
+    K = weight.shape[0]
     if x.numel() > FEW * K or not serves(x, weight):
         return None
-    flat = bits(x.reshape(-1, K))
-    out = room(flat.shape, x.dtype)
-    loops.rms_norm(flat, bits(weight), eps, out, 0, len(flat))
-    return tensor(out).view(x.shape)
+    x, weight = x.contiguous(), weight.contiguous()
+    M, y = x.numel() // K, torch.empty_like(x)
+    a = (0, 1, x.data_ptr(), M, K, weight.data_ptr(), 1, K, y.data_ptr(), M, K, as_integer(eps))
+    run(loop("norm", x.dtype, weight.dtype), array("q", a), 1, 0)
+    return y
+
+
+@lru_cache
+def loop(name: str, *dtypes: torch.dtype):
+    """The task of that name for these dtypes."""
+    from qcourse.gemm import step_loops  # needs numba
+
+    return getattr(step_loops, name)(*(KINDS[d] for d in dtypes))
+
+
+@lru_cache
+def as_integer(value: float) -> int:
+    """The bits of a double: how a task is given one."""
+    return struct.unpack("q", struct.pack("d", value))[0]
 
 
 def attend(
@@ -27,11 +48,16 @@ def attend(
 ) -> Float[Tensor, "B heads T D"] | None:  # fmt: skip
     """One position of one sequence: turns q and k, writes k and v at `past` into keys and values, and gathers
     positions 0 … past. None, and nothing written, where the loop cannot serve."""
-    if q.shape[0] != 1 or q.shape[2] != 1 or not keys.is_contiguous() or keys.dtype != q.dtype:
+    if q.shape[0] != 1 or q.shape[2] != 1 or not (keys.is_contiguous() and values.is_contiguous()) or keys.dtype != q.dtype:
         return None
     if not serves(q, k, v, cos, keys, values):
         return None
-    out = room((q.shape[1], q.shape[3]), q.dtype)
-    new = (bits(t[0, :, 0]) for t in (q, k, v))
-    loops.attend_one(*new, bits(cos[0]), bits(sin[0]), bits(keys[0]), bits(values[0]), past, out, 0, k.shape[1])
-    return tensor(out).view(q.shape)
+    (heads, D), kv_heads, y = q.shape[1::2], k.shape[1], torch.empty(q.shape, dtype=q.dtype)
+    q, k, v, cos, sin = (t.contiguous() for t in (q, k, v, cos, sin))
+    rows = kv_heads * keys.shape[2]
+    a = (
+        0, 1, q.data_ptr(), heads, D, k.data_ptr(), kv_heads, D, v.data_ptr(), kv_heads, D, cos.data_ptr(), 1, D,
+        sin.data_ptr(), 1, D, y.data_ptr(), heads, D, keys.data_ptr(), rows, D, values.data_ptr(), rows, D, past,
+    )  # fmt: skip
+    run(loop("attend", q.dtype), array("q", a), kv_heads, 2 * heads * D * past)
+    return y

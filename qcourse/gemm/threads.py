@@ -6,13 +6,20 @@ too. Start children with "spawn".
 
 import ctypes
 import threading
+import time
+from array import array
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
 import torch
 
-SMALL = 1 << 20  # multiplications below which waking another thread costs more than it brings
+from qcourse.gemm.jit import task
+
+SMALL = 1 << 18  # multiplications below which waking another thread costs more than it brings
+SMALL_IN_PYTHON = 1 << 20  # the same where each thread has to take Python's lock first
 CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
@@ -39,6 +46,47 @@ def member(key) -> None:
     except BaseException as e:
         if errors is not None:
             errors.append(e)
+
+
+def run(loop: task, a: array, N: int, work: int) -> None:
+    """A compiled `task` on all of the N rows that `a` describes, in as many threads as torch uses, or in this one if `work`
+    is small. a[0] and a[1] are where its threads agree: the next piece of the rows, and how many pieces there are."""
+    if loop.call is None:
+        loop.ready()
+    threads, began = torch.get_num_threads() if work >= SMALL else 1, time.perf_counter()
+    a[0], a[1], there = 0, min(threads, N), a.buffer_info()[0]
+    if threads == 1:
+        loop.call(there)
+    elif team() is not None:
+        team()(loop.address, there, threads, 0)
+    else:
+        for done in [pool(threads).submit(loop.call, there) for _ in range(threads)]:
+            done.result()
+    if WATCHED:
+        WATCHED[-1].append((loop.__name__, time.perf_counter() - began))
+
+
+WATCHED: list[list] = []  # where the time of every task is written down, while somebody wants to know
+
+
+@contextmanager
+def watched() -> Iterator[list[tuple[str, float]]]:
+    """Every task that runs in this block: (name, seconds), in order."""
+    WATCHED.append([])
+    try:
+        yield WATCHED[-1]
+    finally:
+        WATCHED.pop()
+
+
+@lru_cache(1)
+def team():
+    """What runs a C function in every thread of torch's team (GOMP_parallel), or None where there is none to call."""
+    library = openmp()
+    if library is None:
+        return None
+    kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint)
+    return kind(ctypes.cast(library.GOMP_parallel, ctypes.c_void_p).value)
 
 
 JOBS: dict[int, tuple] = {}
@@ -81,7 +129,7 @@ def pool(threads: int) -> ThreadPoolExecutor:
 def rows_in_threads(call, N: int, work: int) -> None:
     """`call(n0, n1)` on pieces of the N rows, in as many threads as torch uses; in this one alone if `work` is small."""
     threads = min(torch.get_num_threads(), N)
-    if threads <= 1 or work < SMALL:
+    if threads <= 1 or work < SMALL_IN_PYTHON:
         call(0, N)
         return
     pieces, finished = iter([(N * i // threads, N * (i + 1) // threads) for i in range(threads)]), []

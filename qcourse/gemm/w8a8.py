@@ -6,11 +6,17 @@
 A scale can leave the sum only if it does not depend on k: one a token for x, one a channel for w.
 """
 
+from array import array
+from functools import lru_cache
+
 import torch
 
 from qcourse.gemm.activations import quantize_input
 from qcourse.gemm.cpu import check_codes8, int8_dots
+from qcourse.gemm.jit import has_jit
 from qcourse.gemm.mismatch import KernelMismatch
+from qcourse.gemm.operand import KINDS, described, serves
+from qcourse.gemm.threads import run
 from qcourse.numerics.grids import E4M3, IntGrid
 from qcourse.numerics.schemes import QuantizationArgs
 from qcourse.packing.packed import PackedWeight
@@ -84,34 +90,73 @@ class W8A8:
         flat = x.reshape(-1, x.shape[-1])
         if not len(flat):  # no tokens: nothing to find a scale of
             return x.new_empty(*x.shape[:-1], len(self.codes))
-        codes, scale = quantize_input(flat, self.activations, self.input_scale)
-        y = self.multiply(codes, scale).to(x.dtype).view(*x.shape[:-1], -1)
+        codes, scale = self.quantize(flat)
+        y = self.multiply(codes, scale, x.dtype).view(*x.shape[:-1], -1)
         return y if bias is None else y + bias
 
-    def multiply(self, codes: Tensor, scale: Tensor) -> Tensor:
-        """Codes of x and their scale (M or 1, 1) → y (M, N)."""
+    def quantize(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x (M, K) → codes and their scale (M or 1, 1). Raises ValueError for NaN or inf."""
+        return quantize_input(x, self.activations, self.input_scale)
+
+    def multiply(self, codes: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
+        """Codes of x and their scale → y (M, N) in `dtype`."""
         raise NotImplementedError
 
 
-class Int8Dots(W8A8):
+class Int8(W8A8):
+    """int8 on both sides; before and after the product, one pass each where loops can be compiled."""
+
+    def quantize(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The same codes and scales as `quantize_input`."""
+        if self.input_scale is not None or not serves(x):
+            return super().quantize(x)
+        x, codes, scale = x.contiguous(), torch.empty(x.shape, dtype=torch.int8), torch.empty(len(x), 1)
+        a = array("q", (0, 0, *described(x), *described(codes), *described(scale)))
+        run(loop("quantize_tokens", x.dtype), a, len(x), x.numel())
+        return (codes, scale) if torch.isfinite(scale).all() else super().quantize(x)  # which says where
+
+    def multiply(self, codes: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
+        """Exact in int32, then the two scales."""
+        sums = self.sums(codes)
+        if dtype not in KINDS or sums.is_cuda or not has_jit():
+            return (sums.float() * scale * self.scale.T).to(dtype)
+        sums, y = sums.contiguous(), torch.empty(sums.shape, dtype=dtype)
+        a = array("q", (0, 0, *described(sums), *described(scale), *described(self.scale.view(1, -1)), *described(y)))
+        run(loop("scale_sums", dtype), a, len(y), y.numel())
+        return y
+
+    def sums(self, codes: Tensor) -> Tensor:
+        """Products of codes, summed in int32 (M, N)."""
+        raise NotImplementedError
+
+
+class Int8Dots(Int8):
     """Few tokens on the CPU: our own loop (`torch._int_mm` first reorders all of w there)."""
 
-    def multiply(self, codes: Tensor, scale: Tensor) -> Tensor:
-        """Exact in int32, then the two scales."""
-        return int8_dots(codes, self.codes).float() * scale * self.scale.T
+    def sums(self, codes: Tensor) -> Tensor:
+        """`int8_dots`."""
+        return int8_dots(codes, self.codes)
 
 
-class IntMM(W8A8):
+class IntMM(Int8):
     """Many tokens, and CUDA: `torch._int_mm`."""
 
-    def multiply(self, codes: Tensor, scale: Tensor) -> Tensor:
-        """Exact in int32, then the two scales."""
-        return torch_int8_matmul(codes, self.codes).float() * scale * self.scale.T
+    def sums(self, codes: Tensor) -> Tensor:
+        """`torch_int8_matmul`."""
+        return torch_int8_matmul(codes, self.codes)
+
+
+@lru_cache
+def loop(name: str, dtype: torch.dtype):
+    """The task of `int8_loops` for x or y of this dtype."""
+    from qcourse.gemm import int8_loops  # needs numba
+
+    return getattr(int8_loops, name)(KINDS[dtype])
 
 
 class ScaledMM(W8A8):
     """E4M3 on both sides: tensor cores where there are any, else widened to fp32."""
 
-    def multiply(self, codes: Tensor, scale: Tensor) -> Tensor:
+    def multiply(self, codes: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
         """`fp8_matmul`."""
-        return fp8_matmul(codes, self.codes, scale, self.scale)
+        return fp8_matmul(codes, self.codes, scale, self.scale).to(dtype)

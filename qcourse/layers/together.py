@@ -13,7 +13,7 @@ from qcourse.layers.linear import Linear
 from qcourse.layers.unquantized import UnquantizedLinearMethod
 from qcourse.packing.packed import PackedWeight
 
-LAYOUTS = ("row", "words")
+LAYOUTS = ("row", "words", "plain")
 
 
 class Together:
@@ -21,12 +21,14 @@ class Together:
 
     def __init__(self, *linears: Linear):
         self.linears, self.sizes = linears, [m.output_size for m in linears]
+        schemes = [getattr(m.quant_method, "scheme", None) for m in linears]
+        self.rounds = all(s is not None and s.input_activations is not None for s in schemes)
         self.known, self.multiply = [], None  # what was merged, and the product of it
 
     def __call__(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """x (..., K) → one (..., N_i) for each."""
-        few = x.numel() <= FEW * x.shape[-1] and x.device.type == "cpu"
-        if not few or torch.is_grad_enabled() or any(map(watched, self.linears)):
+        worth = x.numel() <= FEW * x.shape[-1] or self.rounds  # many tokens: only to round x once
+        if not worth or x.device.type != "cpu" or torch.is_grad_enabled() or any(map(watched, self.linears)):
             return tuple(m(x) for m in self.linears)
         if self.known != [weight_of(m) for m in self.linears]:  # the first time, and after any layer got another weight
             with torch.inference_mode(False):
@@ -58,8 +60,10 @@ def watched(m: Linear) -> bool:
 
 
 def mergeable(products: list[Product | None], sizes: list[int]) -> bool:
-    """Whether weight-only products have the same format, and every tensor a row for each output."""
-    if any(p is None or p.activations is not None or p.order is not None for p in products):
+    """Whether products have the same format, and every tensor a row for each output."""
+    if any(p is None or p.input_scale is not None or p.order is not None for p in products):
+        return False
+    if any(p.activations != products[0].activations for p in products):
         return False
     first, same = products[0].p, [p.p for p in products]
     rows = all(t.shape[0] == N for p, N in zip(same, sizes, strict=True) for t in p.tensors.values())
@@ -72,11 +76,12 @@ def merge_products(linears: tuple[Linear, ...]) -> Product:
     whole = {name: torch.cat([p.tensors[name] for p in parts]) for name in parts[0].tensors}
     for m, p in zip(linears, parts, strict=True):
         views = {name: t[begin : begin + p.shape[0]] for name, t in whole.items()}
-        m.product = choose(PackedWeight(views, p.shape, p.args, p.layout))
+        m.product = choose(PackedWeight(views, p.shape, p.args, p.layout), m.product.activations)
         for name, t in views.items():
             m.register_buffer(name, t)
         begin += p.shape[0]
-    return choose(PackedWeight(whole, (begin, parts[0].shape[1]), parts[0].args, parts[0].layout))
+    whole = PackedWeight(whole, (begin, parts[0].shape[1]), parts[0].args, parts[0].layout)
+    return choose(whole, linears[0].product.activations)
 
 
 def merge_weights(linears: tuple[Linear, ...]):

@@ -109,6 +109,7 @@ def int_weight(num_bits: int, granularity: Granularity, symmetric: bool = True) 
 FP32 = torch.float32
 INT8_TOKEN = QuantizationArgs(IntGrid(8), per_token, scale=FP32)
 INT8_TENSOR = QuantizationArgs(IntGrid(8), per_tensor, scale=FP32, dynamic=False)
+INT8_BLOCKS = {G: QuantizationArgs(IntGrid(8), per_group(G), scale=FP32) for G in (32, 128)}
 FP8_TOKEN = QuantizationArgs(E4M3, per_token, scale=FP32)
 FP8_TENSOR = QuantizationArgs(E4M3, per_tensor, scale=FP32, dynamic=False)
 
@@ -130,6 +131,10 @@ PRESETS: dict[str, QuantizationScheme] = {
     "W2A16": QuantizationScheme(int_weight(2, per_group(128))),
     "W8A8": QuantizationScheme(int_weight(8, per_channel), INT8_TOKEN),
     "W8A8_STATIC": QuantizationScheme(int_weight(8, per_channel), INT8_TENSOR),
+    "W4A8_G128": QuantizationScheme(int_weight(4, per_group(128)), INT8_BLOCKS[128]),
+    "W4A8_G32": QuantizationScheme(int_weight(4, per_group(32)), INT8_BLOCKS[32]),
+    "W8A8_G128": QuantizationScheme(int_weight(8, per_group(128)), INT8_BLOCKS[128]),
+    "W8A8_G32": QuantizationScheme(int_weight(8, per_group(32)), INT8_BLOCKS[32]),
     "FP8": QuantizationScheme(fp8_weight(E4M3, per_tensor), FP8_TENSOR),
     "FP8_DYNAMIC": QuantizationScheme(fp8_weight(E4M3, per_channel), FP8_TOKEN),
     "FP8A16_E5M2": QuantizationScheme(fp8_weight(E5M2, per_channel)),

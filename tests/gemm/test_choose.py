@@ -30,6 +30,11 @@ def own_cache(tmp_path, monkeypatch):
     measured.crossover.cache_clear()
 
 
+def home_of(preset):
+    a = PRESETS[preset].input_activations
+    return "row" if a is None or a.group_size else "plain"
+
+
 def packed(preset="W4A16", layout="row"):
     return pack(quantize(torch.randn(16, 256), PRESETS[preset].weights), layout)
 
@@ -44,7 +49,7 @@ def test_every_preset_has_a_kernel_on_the_cpu(preset):
 def test_quantized_activations_are_rows_of_the_same_table(preset):
     scheme, x = PRESETS[preset], torch.randn(3, 256)
     scale = None if scheme.input_activations.dynamic else torch.tensor(0.03)
-    p = packed(preset, "plain")
+    p = packed(preset, home_of(preset))
     product = choose(p, scheme.input_activations, scale)
     x_hat = fake_quantize_input(x, scheme.input_activations, scale if scale is None else scale.view(1, 1))
     torch.testing.assert_close(product(x), reference(x_hat, p), rtol=1e-5, atol=1e-4)
@@ -63,7 +68,7 @@ def test_a_layout_that_no_kernel_reads_is_refused_and_the_repack_is_legal(layout
 def test_home_is_what_the_fastest_kernel_reads_and_else_rows_or_the_files_own():
     for preset, scheme in PRESETS.items():
         home = table.home(scheme.weights, scheme.input_activations, (16, 256), "cpu", "gptq")
-        assert home == ("row" if scheme.input_activations is None else "plain"), preset
+        assert home == home_of(preset), preset
     assert table.home(NVFP4_WEIGHT, None, (16, 256), "cpu", "nvfp4-pack-quantized") == "nvfp4-pack-quantized"
 
 

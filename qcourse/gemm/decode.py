@@ -1,0 +1,44 @@
+"""Packed integers → Ŵ, a few rows at a time: the loop that feeds BLAS when there are many tokens."""
+
+import numpy as np
+
+from qcourse.gemm.arguments import matrix, next_rows, packed_weight, row_of
+from qcourse.gemm.jit import task
+from qcourse.gemm.operations import field, floats, load_as, minus, spread, store, times
+from qcourse.gemm.vectors import LANES
+
+PIECE = 4 * LANES  # bytes of a row that are loaded at once
+UNITS = 2 * LANES  # numbers of 16 bits in them
+
+
+def decode(bits: int, groups: int, per: int, types):
+    """The loop for codes of `bits`, PIECE bytes of which span `groups` groups; per: such pieces a group, 0 when only the
+    weight tells; types: of the scales, the zero points (None: all are the same), and Ŵ (fp32, or bf16 bits)."""
+    planes, mask, own = 16 // bits, (1 << bits) - 1, 1 if types[1] else 0
+    few, half = max(1, groups // 2), groups // 2
+    scale_type, out_type = types[0], types[2]
+
+    @task
+    def decode_rows(a):
+        """a: two · the weight (`packed_weight`) · out (rows, pieces · planes · UNITS) · the first row.
+
+        Plane p of a piece holds its columns p, p + planes, …, one behind the other: x is brought into the same order."""
+        weight = packed_weight(a, scale_type)
+        out, like = matrix(a, 20, out_type), np.empty((1, 1), np.int16)
+        pieces = out.shape[1] // (planes * UNITS)
+        a_scale = per or pieces // weight[1].shape[1]
+        n0, n1 = next_rows(a, len(out))
+        while n0 < n1:
+            for n in range(n0, n1):
+                w, scale, zero, row = row_of(weight, a[23] + n)
+                for c in range(pieces):
+                    g = c // a_scale * groups
+                    packed = load_as(like, w, row, c * PIECE)
+                    low, high = spread(scale, row, g, few), spread(scale, row, g + half, few)
+                    for p in range(planes):
+                        code = minus(field(packed, bits * p, mask), zero, row * own, g * own, groups)
+                        first = (c * planes + p) * UNITS
+                        store(out, n, first, times(floats(code, 0), low), times(floats(code, 1), high))
+            n0, n1 = next_rows(a, len(out))
+
+    return decode_rows
