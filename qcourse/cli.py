@@ -99,7 +99,7 @@ def run_progress() -> None:
 
 
 def run_warm_up() -> None:
-    """Compile every loop of gemm.cpu_loops, or find it compiled."""
+    """Compile every loop of the CPU kernels, or find it compiled."""
     from qcourse.gemm.jit import has_jit
     from qcourse.gemm.warm_up import warm_up
 
@@ -141,13 +141,14 @@ def main(argv: list[str] | None = None) -> None:
     """Entry point of the `qcourse` command."""
     from qcourse.classroom.command import add_grade
     from qcourse.models.command import add_models
-    from qcourse.study.command import add_eval
+    from qcourse.study.command import add_bench, add_eval
 
     parser = Parser(prog="qcourse", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_train(commands)
     add_models(commands)
     add_eval(commands)
+    add_bench(commands)
     add_labs(commands)
     add_grade(commands)
     args = parser.parse_args(argv)

@@ -1,4 +1,4 @@
-"""`qcourse eval` and `qcourse capture`: the options of the three meters."""
+"""`qcourse eval`, `qcourse capture` and `qcourse bench`: the options of the three meters."""
 
 from pathlib import Path
 
@@ -36,6 +36,34 @@ def add_eval(commands) -> None:
         )
         p.add_argument("--harness", action="store_true", help="a local task through lm-eval instead")
         p.set_defaults(run=run_eval, capture=name == "capture")
+
+
+def add_bench(commands) -> None:
+    """`qcourse bench --decode`: where a decode step's time goes."""
+    from qcourse.models.command import above_zero, source
+    from qcourse.models.subjects import SHIPPED
+
+    p = commands.add_parser("bench", help="where the time of a decode step goes: bytes, kernels, Python")
+    p.add_argument("--decode", action="store_true", required=True, help="one user, one token a step")
+    p.add_argument(
+        "--formats", default="bf16,W8A16,W4A16,W4A8_G128", help="comma-separated schemes, as-is for the file's own"
+    )
+    p.add_argument(
+        "--model", type=source, default=SHIPPED, help="smollm2, a folder or a .gguf file (default: the shipped model)"
+    )
+    p.add_argument("--context", type=above_zero(int), default=64, help="tokens before the step (default 64)")
+    p.add_argument("--threads", type=above_zero(int), help="default: torch's")
+    p.set_defaults(run=run_bench)
+
+
+def run_bench(args) -> None:
+    """Print the table."""
+    from qcourse.study.breakdown import bench_decode
+
+    formats = [f.strip() for f in args.formats.split(",") if f.strip()]
+    if not formats:
+        raise ValueError("--formats names no format")
+    print(bench_decode(args.model, formats, args.context, args.threads))
 
 
 def run_eval(args) -> None:

@@ -1,4 +1,4 @@
-"""Figures that are dragged: each takes what a slider says, and keeps its axes where they were."""
+"""Figures that are dragged: each takes what a slider says, and keeps its axes where they were; and a step taken apart."""
 
 from collections.abc import Sequence
 
@@ -8,6 +8,7 @@ from qcourse.numerics.grids import IntGrid
 from qcourse.numerics.quantize import dequantize, quantize
 from qcourse.numerics.schemes import QuantizationArgs
 from qcourse.shapes import Tensor
+from qcourse.study.breakdown import Breakdown
 from qcourse.study.picture import Picture
 from qcourse.study.plots import BLUE, GREEN, GREY, KINDS, ORANGE, RED, described, figure, lines, short
 
@@ -99,3 +100,19 @@ def drawn_over(x: Sequence, measured: Sequence[float], drawn: Sequence[float] | 
     """A measured line, and the drawn one if there is one. `names`: of the x axis, of the y axis."""
     series = {"measured": list(measured)} | ({"you drew": list(drawn)} if drawn else {})
     return lines(x, series, title, *names, logy=logy)
+
+
+def steps(found: dict[str, Breakdown], title: str) -> Picture:
+    """A bar a format, its three parts behind each other."""
+    fig, axis = figure(1, title, height=1.4 + 0.42 * len(found))
+    begin = [0.0] * len(found)
+    for i, name in enumerate(next(iter(found.values())).parts):
+        ms = [1e3 * b.parts[name] for b in found.values()]
+        color, _, _ = KINDS[i]
+        axis.barh(list(found), ms, left=begin, color=color, hatch=("", "//", "..")[i], edgecolor="white", label=name)
+        begin = [x + y for x, y in zip(begin, ms, strict=True)]
+    axis.invert_yaxis()
+    axis.set_xlabel("ms a step")
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.3), ncols=3, frameon=False)
+    said = "; ".join(f"{n} " + " + ".join(f"{1e3 * s:.2f}" for s in b.parts.values()) for n, b in found.items())
+    return described(fig, f"Bars of three parts (bytes, kernels beyond that, the rest), ms a step: {said}.")
