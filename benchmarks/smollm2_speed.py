@@ -20,7 +20,14 @@ from qcourse.study.speed import Speed, decode, prefill
 
 PEER = "ik-llama-cpp-python"
 PROMPT, PREFILL, TOKENS = 64, 512, 16
-FORMATS = {"bf16": "bf16", "W8A16": "W8A16", "W4A16_G64": "W4A16_G64", "as-is (Q4_1)": None}
+FORMATS = {
+    "bf16": "bf16",
+    "W8A16": "W8A16",
+    "W4A16_G64": "W4A16_G64",
+    "W4A8_G32": "W4A8_G32",
+    "W8A8": "W8A8",
+    "as-is (Q4_1)": None,
+}
 DTYPES = {"fp32 x": torch.float32, "bf16 x": torch.bfloat16}
 
 
