@@ -1,6 +1,7 @@
 """The steps of `step_loops` on tensors, where they can serve: few tokens, on the CPU, no gradient wanted, numba installed.
 
 norm(x, weight, eps)                       → y, or None
+swiglu(gate, up)                           → y, or None
 attend(q, k, v, cos, sin, keys, values, past) → y, or None
 """
 
@@ -24,6 +25,17 @@ def norm(x: Float[Tensor, "*lead K"], weight: Float[Tensor, "K"], eps: float) ->
     M, y = x.numel() // K, torch.empty_like(x)
     a = (0, 1, x.data_ptr(), M, K, weight.data_ptr(), 1, K, y.data_ptr(), M, K, as_integer(eps))
     run(loop("norm", x.dtype, weight.dtype), array("q", a), 1, 0)
+    return y
+
+
+def swiglu(gate: Float[Tensor, "*lead K"], up: Float[Tensor, "*lead K"]) -> Float[Tensor, "*lead K"] | None:
+    """silu(gate) · up of one token, in its dtype; None where the loop cannot serve."""
+    K = gate.shape[-1]
+    if gate.numel() != K or up.shape != gate.shape or not serves(gate, up) or gate.dtype != up.dtype:
+        return None
+    gate, up, y = gate.contiguous(), up.contiguous(), torch.empty(gate.shape, dtype=gate.dtype)
+    a = array("q", (0, 1, gate.data_ptr(), 1, K, up.data_ptr(), 1, K, y.data_ptr(), 1, K))
+    run(loop("swiglu", gate.dtype), a, 1, 0)
     return y
 
 

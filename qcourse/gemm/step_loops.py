@@ -27,6 +27,20 @@ def rms_norm(x, weight, eps, y):
             y[m, k] = rounded(as_float(rounded(as_float(weight[0, k]), y)) * h, y)
 
 
+def swiglu(x_type):
+    """silu(gate) · up: two operations as one."""
+
+    @task
+    def swiglu(a):
+        """a: two · gate · up · y, each (1, K): y = gate / (1 + exp(-gate)) · up, silu rounded as torch rounds it."""
+        gate, up, y = matrix(a, 2, x_type), matrix(a, 5, x_type), matrix(a, 8, x_type)
+        for k in range(y.shape[1]):
+            v = as_float(gate[0, k])
+            y[0, k] = rounded(as_float(rounded(v / (f32(1) + np.exp(-v)), y)) * as_float(up[0, k]), y)
+
+    return swiglu
+
+
 def norm(x_type, weight_type):
     """The task of `rms_norm`."""
 

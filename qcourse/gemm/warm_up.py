@@ -6,7 +6,7 @@ from qcourse.gemm.choose import choose
 from qcourse.gemm.cpu import blocked, int_dot
 from qcourse.gemm.half import half_matmul
 from qcourse.gemm.operand import Operand, takes, takes_blocks
-from qcourse.gemm.step import attend, norm
+from qcourse.gemm.step import attend, norm, swiglu
 from qcourse.numerics.granularity import per_channel, per_group, per_tensor
 from qcourse.numerics.grids import IntGrid
 from qcourse.numerics.quantize import quantize
@@ -38,4 +38,5 @@ def warm_up() -> None:
         half_matmul(x, torch.zeros(2, 8, dtype=torch.bfloat16))
         for weight in (torch.float32, torch.bfloat16):
             norm(x, torch.ones(8, dtype=weight), 1e-5)
+        swiglu(x, x)
         attend(one, one, one, x, x, room, room.clone(), 0)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from qcourse.gemm.step import norm
+from qcourse.gemm.step import norm, swiglu
 from qcourse.layers.embedding import Embedding
 from qcourse.layers.linear import Linear
 from qcourse.layers.method import QuantizationConfig
@@ -76,7 +76,8 @@ class MLP(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(..., hidden) → (..., hidden)."""
         gate, up = self.gate_up(x)
-        return self.down_proj(F.silu(gate) * up)
+        y = swiglu(gate, up)
+        return self.down_proj(F.silu(gate) * up if y is None else y)
 
 
 class DecoderLayer(nn.Module):

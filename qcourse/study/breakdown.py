@@ -48,8 +48,10 @@ def read_bytes(model, context: int, users: int = 1) -> tuple[int, int]:
 
 
 @torch.inference_mode()
-def decode_breakdown(model, bandwidth: float, context: int = 64, steps: int = 16, repeats: int = 5) -> Breakdown:
-    """Measure `steps` decode steps of one user after `context` tokens, several times; bandwidth in bytes a second.
+def decode_breakdown(
+    model, bandwidth: float, context: int = 64, steps: int = 16, repeats: int = 5, users: int = 1
+) -> Breakdown:
+    """Measure `steps` decode steps of `users` at once after `context` tokens, several times; bandwidth in bytes a second.
 
     Raises ValueError where the model has no room for them. On a GPU, kernels are not told apart: all is "Python and …".
     """
@@ -57,8 +59,8 @@ def decode_breakdown(model, bandwidth: float, context: int = 64, steps: int = 16
     if context < 1 or context + steps > room:
         raise ValueError(f"{context} + {steps} positions: at least 1 + {steps}, and at most {room} in this model")
     device = next(iter(model.state_dict().values())).device
-    ids = torch.arange(context, device=device).remainder(model.config.vocab_size).unsqueeze(0)
-    cache = KVCache(model.config, 1, context + steps, model.compute_dtype, device)
+    ids = torch.arange(context, device=device).remainder(model.config.vocab_size).expand(users, -1)
+    cache = KVCache(model.config, users, context + steps, model.compute_dtype, device)
     model(ids, cache)
     whole, inside = [], []
     for _ in range(repeats + 1):  # the first warms up
@@ -69,7 +71,7 @@ def decode_breakdown(model, bandwidth: float, context: int = 64, steps: int = 16
                 model(ids[:, :1], cache)
             whole.append((time.perf_counter() - began) / steps)
         inside.append(seen)
-    weights, kv = read_bytes(model, context + steps // 2)
+    weights, kv = read_bytes(model, context + steps // 2, users)
     names = {name for seen in inside[1:] for name, _ in seen}
     each = {n: statistics.median(sum(s for name, s in seen if name == n) / steps for seen in inside[1:]) for n in names}
     kernels = dict(sorted(each.items(), key=lambda item: -item[1]))

@@ -32,6 +32,17 @@ def test_where_the_norm_leaves_it_to_torch(monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("K", [1, 7, 1536])
+def test_swiglu_is_the_formula(K, dtype):
+    gate, up = (8 * torch.randn(1, 1, 2 * K)).to(dtype).split(K, -1)
+    torch.testing.assert_close(step.swiglu(gate, up), F.silu(gate) * up, **CLOSE[dtype])
+    loud = torch.tensor([[1e4, -1e4, 0.0]], dtype=dtype)
+    assert torch.equal(step.swiglu(loud, torch.ones_like(loud)), F.silu(loud))
+    assert step.swiglu(torch.randn(2, 8), torch.randn(2, 8)) is None  # more than one token
+    assert step.swiglu(torch.randn(1, 8, requires_grad=True), torch.randn(1, 8)) is None
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("heads", "kv", "D", "past"), [(4, 2, 64, 0), (9, 3, 64, 17), (2, 2, 8, 3), (6, 1, 16, 40)])
 def test_one_position_is_rope_and_attention(heads, kv, D, past, dtype):
     q, k, v = (torch.randn(1, n, 1, D).to(dtype) for n in (heads, kv, kv))

@@ -1,4 +1,4 @@
-"""The Triton kernels compiled for sm_80, sm_89 and sm_90 where no GPU is: registers, spills, shared memory, instructions.
+"""The Triton kernels compiled for sm_80 to sm_100 where no GPU is: registers, spills, shared memory, instructions.
 
 One subprocess compiles everything into a cache of its own (about half a minute); the interpreter must be off in it.
 """
@@ -33,7 +33,7 @@ def accepted(compiled):
 
 
 def test_everything_compiles_but_fp8_on_ampere(compiled):
-    assert len(compiled) == 3 * (5 * 4 + 1)
+    assert len(compiled) == 4 * (5 * 4 + 1)
     refused = {key for key, facts in compiled.items() if "refused" in facts}
     assert refused == {("fp8", regime, 80) for regime in ("one token", "decode", "batch", "prefill")}
     assert all("fp8e4nv" in compiled[key]["refused"] for key in refused)
@@ -41,7 +41,7 @@ def test_everything_compiles_but_fp8_on_ampere(compiled):
 
 def test_nothing_spills_and_every_program_fits_its_device(compiled):
     assert {key: f["spill"] for key, f in accepted(compiled).items() if f["spill"]} == {}
-    limit = {80: 163, 89: 99, 90: 227}  # KB of shared memory a program, CUDA programming guide
+    limit = {80: 163, 89: 99, 90: 227, 100: 227}  # KB of shared memory a program, CUDA programming guide
     assert [key for key, f in accepted(compiled).items() if f["shared"] > limit[key[2]] * 1024] == []
     assert all(f["registers"] <= 255 for f in accepted(compiled).values())
 
@@ -58,8 +58,10 @@ def test_the_tensor_cores_are_used_and_loads_are_asynchronous(compiled):
         if kernel == "sum_splits":
             continue
         assert "cp.async" in facts["words"], (kernel, regime, arch)
-        assert ("wgmma.mma_async" if arch == 90 else "mma.sync") in facts["words"], (kernel, regime, arch)
-        eight_bits = {"int8": "s8.s8", "fp8": "e4m3.e4m3"}.get(kernel)
+        multiply = {90: "wgmma.mma_async", 100: "tcgen05.mma"}.get(arch, "mma.sync")
+        assert multiply in facts["words"], (kernel, regime, arch)
+        words = ("kind::i8", "kind::f8f6f4") if arch == 100 else ("s8.s8", "e4m3.e4m3")
+        eight_bits = dict(zip(("int8", "fp8"), words, strict=True)).get(kernel)
         assert eight_bits is None or eight_bits in facts["words"], (kernel, regime, arch)
 
 

@@ -27,6 +27,7 @@ from qcourse.numerics.granularity import per_channel, per_group  # noqa: E402
 from qcourse.numerics.schemes import int_weight  # noqa: E402
 from qcourse.packing.packed import PackedWeight  # noqa: E402
 
+ARCHITECTURES = (80, 89, 90, 100)  # Ampere, Ada, Hopper, Blackwell
 BIN = Path(triton.__file__).parent / "backends/nvidia/bin"
 N, K = 8192, 8192  # a 70B layer
 TOKENS = {"one token": 1, "decode": 16, "batch": 64, "prefill": 4096}
@@ -95,7 +96,7 @@ def facts(compiled, plan):
         listing = subprocess.run([BIN / "cuobjdump", "--dump-resource-usage", cubin.name], capture_output=True, text=True)
     registers, stack = re.search(r"REG:(\d+) STACK:(\d+)", listing.stdout).groups()
     ptx = compiled.asm["ptx"]
-    words = sorted(set(re.findall(r"wgmma\.mma_async|mma\.sync|cp\.async|e4m3\.e4m3|s8\.s8", ptx)))
+    words = sorted(set(re.findall(r"wgmma\.mma_async|mma\.sync|tcgen05\.mma|cp\.async|e4m3\.e4m3|s8\.s8|kind::\w+", ptx)))
     return {"registers": int(registers), "spill": int(stack), "shared": compiled.metadata.shared, "words": words,
             "stored": stored_bytes(ptx), **plan.options}  # fmt: skip
 
@@ -108,7 +109,7 @@ def outcome(build, name, regime, arch):
 
 
 def everything():
-    for arch in (80, 89, 90):
+    for arch in ARCHITECTURES:
         for build, names in ((weight_only, WEIGHTS), (w8a8, ("int8", "fp8"))):
             for name in names:
                 for regime in TOKENS:
@@ -122,9 +123,10 @@ def table(rows):
     for r in rows:
         text = "refused" if "refused" in r else f"{r['registers']} / {r['spill']} / {r['shared'] / 1024:.0f}"
         cells.setdefault((r["kernel"], r["regime"]), {})[r["arch"]] = text
-    print("| kernel | regime | sm_80 | sm_89 | sm_90 |\n|---|---|---|---|---|")
+    print(f"| kernel | regime | {' | '.join(f'sm_{a}' for a in ARCHITECTURES)} |")
+    print("|---" * (2 + len(ARCHITECTURES)) + "|")
     for (kernel, regime), c in cells.items():
-        print(f"| {kernel} | {regime} | {c[80]} | {c[89]} | {c[90]} |")
+        print(f"| {kernel} | {regime} | {' | '.join(c[a] for a in ARCHITECTURES)} |")
 
 
 if __name__ == "__main__":

@@ -30,12 +30,19 @@ def test_a_step_of_the_shipped_model():
     found = {n: decode_breakdown(qcourse.load_model(quantization=n), 1e10, 8, 2, 1) for n in ("bf16", "W4A16")}
     four = found["W4A16"]
     layers = qcourse.load_model().config.num_hidden_layers
-    assert set(four.kernels) == {"packed_dots", "half_dots", "norm", "attend"}  # half: the tied head
-    assert four.calls == layers * (4 + 2 + 1) + 2  # qkv, o, gate and up, down; two norms; attention; the last norm, the head
+    assert set(four.kernels) == {"packed_dots", "half_dots", "norm", "attend", "swiglu"}  # half: the tied head
+    each = 4 + 2 + 1 + 1  # qkv, o, gate and up, down; two norms; attention; SwiGLU
+    assert four.calls == layers * each + 2  # and the last norm, the head
     assert "packed_dots" not in found["bf16"].kernels and found["bf16"].weight_bytes > 2 * four.weight_bytes
     for b in found.values():
         assert sum(b.parts.values()) == pytest.approx(b.step) and min(b.parts.values()) >= 0
     assert "| W4A16 |" in table(found) and "W4A16" in steps(found, "a title").alt
+
+
+def test_more_users_read_more_of_the_cache_and_as_many_weights():
+    model = qcourse.load_model(quantization="W4A16")
+    one, three = (decode_breakdown(model, 1e10, 8, 2, 1, users) for users in (1, 3))
+    assert three.kv_bytes == 3 * one.kv_bytes and three.weight_bytes == one.weight_bytes
 
 
 def test_nobody_is_left_watching():
