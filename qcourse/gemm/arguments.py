@@ -70,8 +70,8 @@ def write(floats, bits, half, m, n, value):
 
 @part
 def packed_weight(a, scale_type):
-    """a[2:20]: w (N, bytes), scale (N, groups), zero points (the same, or one row for all), and the last row of each again,
-    with room behind it, because a vector may reach beyond a row."""
+    """a[2:20]: w (N, bytes), scale (N, groups), zero points (the same, or one row for all), and the last rows of each again,
+    with room behind them, because a vector may reach beyond a row."""
     w, scale, zero = matrix(a, 2, np.uint8), matrix(a, 5, scale_type), matrix(a, 8, np.uint8)
     return w, scale, zero, matrix(a, 11, np.uint8), matrix(a, 14, scale_type), matrix(a, 17, np.uint8)
 
@@ -80,4 +80,5 @@ def packed_weight(a, scale_type):
 def row_of(weight, n):
     """Row n of a `packed_weight`: its bytes, scales and zero points, and which row of these it is."""
     w, scale, zero, last, last_scale, last_zero = weight
-    return (w, scale, zero, n) if n < len(w) - 1 else (last, last_scale, last_zero, 0)
+    first = len(w) - len(last)
+    return (w, scale, zero, n) if n < first else (last, last_scale, last_zero, n - first)

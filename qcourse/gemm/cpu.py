@@ -98,6 +98,7 @@ class Decoder:
         from qcourse.gemm import decode  # needs numba
 
         o = Operand.of(p)
+        self.operand = o  # its memory is read by address
         self.dtype, self.K, self.planes, self.units = dtype, o.p.shape[1], 16 // o.num_bits, decode.UNITS
         piece = self.planes * self.units  # columns
         groups, per = (piece // o.group, 1) if o.group is not None and o.group <= piece else (1, 0)

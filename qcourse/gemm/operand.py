@@ -46,7 +46,7 @@ class Operand:
     """w (N, bytes), scale and zero point (N, groups) as NumPy sees them; `p` keeps them alive.
 
     group: columns that share a scale, None when all of a row do · block: columns that can share an activation scale
-    zero: None when all are `middle` · last: the last row of w, scale and zero (or a row of `middle`), with ROOM behind it
+    zero: None when all are `middle` · last: the last rows of w, scale and zero (or a row of `middle`), with ROOM behind
     minus (N, groups) fp32: zero points in weight units (w = s·q - m), which a matmul of group sums subtracts; or None
     """
 
@@ -62,7 +62,7 @@ class Operand:
 
     @cached_property
     def described(self) -> list[int]:
-        """w, scale and zero, and the last row of each: address, rows, columns of every array."""
+        """w, scale and zero, and the last rows of each: address, rows, columns of every array."""
         w, scale, zero = self.last
         arrays = (self.w, self.scale, self.zero if self.zero is not None else zero, w, scale, zero)
         return [n for a in arrays for n in (a.ctypes.data, *a.shape)]
@@ -98,10 +98,18 @@ class Operand:
             minus = p.zero_point.float()
         rows = p.data.contiguous().view(torch.uint8).numpy()
         arrays = rows, each_group(scale_bits(p.scale), N, repeat), zero
-        last = [np.pad(a[-1:], ((0, 0), (0, ROOM))) for a in arrays if a is not None]
+        rows = min(N, max(-(-ROOM // max(1, a.shape[1])) for a in arrays if a is not None))  # a vector spans so many at most
+        last = [with_room(a[N - rows :]) for a in arrays if a is not None]
         if zero is None:
             last.append(np.full((1, ROOM), 0 if minus is not None else 1 << (p.args.num_bits - 1), np.uint8))
         return cls(p, group, block, *arrays, tuple(last), minus)
+
+
+def with_room(rows: np.ndarray) -> np.ndarray:
+    """A copy of these rows, in memory that goes on for ROOM numbers (zeros) behind the last."""
+    flat = np.zeros(rows.size + ROOM, rows.dtype)
+    flat[: rows.size] = rows.reshape(-1)
+    return flat[: rows.size].reshape(rows.shape)
 
 
 def each_group(values: np.ndarray, N: int, repeat: int) -> np.ndarray:

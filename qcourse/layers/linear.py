@@ -1,5 +1,8 @@
 """The only linear layer of the course. It does not know its format, and that is the point (invariant 5)."""
 
+import ctypes
+from contextlib import suppress
+
 import torch
 from torch import nn
 
@@ -39,15 +42,16 @@ class Linear(nn.Module):
         return f"K={self.input_size}, N={self.output_size}, {type(self.quant_method).__name__}"
 
 
-def quantize_layers(model: nn.Module, quant_config: QuantizationConfig) -> nn.Module:
+def quantize_layers(model: nn.Module, quant_config: QuantizationConfig, again: bool = False) -> nn.Module:
     """Hand a new method to every Linear of a model that still has its weights, in place, and let it process them.
 
     For models whose weights were transformed in memory (SmoothQuant, AWQ); `load_model` does the same from a file.
+    again: layers that are quantized are dequantized first, one by one, so that never more than one is held in 16 bits.
     Raises ValueError, before anything is changed, for a layer that is already quantized or does not fit the format.
     """
     layers = model.linears()
     done = [name for name, m in layers.items() if not isinstance(m.quant_method, UnquantizedLinearMethod)]
-    if done:
+    if done and not again:
         raise ValueError(f"{done[0]} is already quantized; load the model again without quantization")
     methods = {name: quant_config.get_quant_method(m, name) for name, m in layers.items()}
     quant_config.refuse_unmatched(list(layers))
@@ -56,19 +60,41 @@ def quantize_layers(model: nn.Module, quant_config: QuantizationConfig) -> nn.Mo
             probe = nn.Module()
             probe.prefix = name
             create(methods[name], probe, layer, torch.bfloat16)
+    memory = Memory()
     for name, layer in layers.items():
+        dequantize_layers(model, only=layer)
         weight = layer.weight.data
         create(methods[name], layer, layer, weight.dtype)
         layer.weight.data = weight
         layer.weight.requires_grad_(False)
         layer.quant_method = methods[name]
         methods[name].process_weights_after_loading(layer)
+        del weight
+        memory.done_with(4 * layer.input_size * layer.output_size)
     return model
 
 
-def dequantize_layers(model: nn.Module, dtype: torch.dtype = torch.bfloat16) -> nn.Module:
-    """Every quantized Linear as the `dtype` weight that its codes stand for, in place: what another format starts from."""
-    for layer in model.linears().values():
+class Memory:
+    """Freed memory goes back to the system after every 4 MB of tensors that were done with: glibc would keep it for later,
+    and while a model is loaded that adds up to more than the model. Elsewhere nothing happens."""
+
+    def __init__(self):
+        self.freed, self.trim = 0, None
+        with suppress(OSError, AttributeError, TypeError):
+            self.trim = ctypes.CDLL(None).malloc_trim
+
+    def done_with(self, nbytes: int) -> None:
+        """So many bytes were freed."""
+        self.freed += nbytes
+        if self.trim is not None and self.freed > 1 << 22:
+            self.freed = 0
+            self.trim(0)
+
+
+def dequantize_layers(model: nn.Module, dtype: torch.dtype = torch.bfloat16, only: Linear | None = None) -> nn.Module:
+    """Every quantized Linear (or the `only` one) as the `dtype` weight that its codes stand for, in place: what another
+    format starts from."""
+    for layer in model.linears().values() if only is None else [only]:
         if isinstance(layer.quant_method, UnquantizedLinearMethod):
             continue
         weight = layer.dequantized().to(dtype)

@@ -22,6 +22,7 @@ from qcourse.packing.layout import HALF_OR_FULL, Slot
 from qcourse.packing.packed import PackedWeight, layout_of, pack, unpack
 
 Quantizer = Callable[..., QTensor]  # (W, args, name) → QTensor
+PIECE = 1 << 20  # weights that are unpacked at once
 SINGLE = Slot((1,), (torch.float32, *HALF_OR_FULL), also=((),))  # a static scale of the activations
 
 
@@ -74,10 +75,8 @@ class QuantizedLinearMethod(LinearMethodBase):
         Raises ValueError, naming the layer, for tensors that contradict their slots, NaN or inf, or an impossible scale.
         """
         try:
-            q, input_scale = self.take(layer)
-            a, shape, device = self.scheme.input_activations, tuple(q.shape), q.codes.device
-            packed = pack(q, home(q.args, a, shape, device, self.layout.name))
-            layer.product = choose(packed, a, input_scale)
+            packed, input_scale = self.take(layer)
+            layer.product = choose(packed, self.scheme.input_activations, input_scale)
         except ValueError as e:
             raise ValueError(str(e) if str(e).startswith(layer.prefix) else f"{layer.prefix}: {e}") from e
         for name, t in packed.tensors.items():
@@ -85,22 +84,45 @@ class QuantizedLinearMethod(LinearMethodBase):
         if input_scale is not None:
             layer.register_buffer("input_scale", layer.product.input_scale)
 
-    def take(self, layer: nn.Module) -> tuple[QTensor, torch.Tensor | None]:
-        """Codes and scales, and the activations' static scale, out of the layer's parameters, which are removed."""
+    def take(self, layer: nn.Module) -> tuple[PackedWeight, torch.Tensor | None]:
+        """The weight in its home layout, and the activations' static scale, out of the layer's parameters, which go."""
         tensors = {name: p.data for name, p in layer.named_parameters() if name != "bias"}
         input_scale = self.input_scale
         if self.quantizer is not None:
             q = self.quantizer(tensors["weight"], self.scheme.weights, f"{layer.prefix}.weight")
+            packed = self.at_home(q)
             if input_scale is not None:
                 input_scale = torch.tensor(input_scale, dtype=torch.float32, device=q.codes.device)
         else:
             if self.static and self.layout.input_scale:
                 input_scale = tensors.pop(self.layout.input_scale)
-            q = self.layout.unpack(tensors, self.scheme.weights, layer.output_size, layer.input_size)
-            self.refuse_bad_scales(q)
+            packed = self.repacked(tensors, layer.output_size, layer.input_size)
         for name in [n for n, _ in layer.named_parameters() if n != "bias"]:
             delattr(layer, name)
-        return q, input_scale
+        return packed, input_scale
+
+    def at_home(self, q: QTensor) -> PackedWeight:
+        """Codes and scales in the layout that the fastest kernel reads."""
+        return pack(q, home(q.args, self.scheme.input_activations, tuple(q.shape), q.codes.device, self.layout.name))
+
+    def repacked(self, tensors: dict[str, torch.Tensor], N: int, K: int) -> PackedWeight:
+        """A file's tensors, in the home layout: some rows at a time where all have a row for each output, because codes take
+        several times their bytes while they are unpacked. Raises ValueError for scales that are NaN or inf."""
+
+        def piece(a: int, b: int, some: dict[str, torch.Tensor]) -> PackedWeight:
+            q = self.layout.unpack(some, self.scheme.weights, b - a, K)
+            self.refuse_bad_scales(q)
+            return self.at_home(q)
+
+        rows = max(1, PIECE // K)
+        if rows >= N or any(t.dim() == 0 or t.shape[0] != N for t in tensors.values()):
+            return piece(0, N, tensors)
+        ends = [(a, min(a + rows, N)) for a in range(0, N, rows)]
+        parts = [piece(a, b, {name: t[a:b] for name, t in tensors.items()}) for a, b in ends]
+        if parts[0].layout != "row":  # whose tensors cannot be laid behind each other
+            return piece(0, N, tensors)
+        whole = {name: torch.cat([p.tensors[name] for p in parts]) for name in parts[0].tensors}
+        return PackedWeight(whole, (N, K), parts[0].args, "row")
 
     @staticmethod
     def refuse_bad_scales(q: QTensor) -> None:

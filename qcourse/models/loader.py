@@ -1,17 +1,16 @@
 """A folder → a model: config.json, the weights, tokenizer.json. Nothing is ever unpickled, nothing is assumed.
 
-Order of events, as in vLLM: build the model (each method registers its tensors, without memory), fill them from the file by
-name, then `process_weights_after_loading` on every Linear: codes of the file are repacked for the kernel, 16-bit weights are
-quantized if that was asked for. A tensor is held in the dtype of the file.
+Order of events, as in vLLM: build the model (each method registers its tensors, without memory), fill them from the file
+by name, `process_weights_after_loading` on every Linear as soon as it is full: codes are repacked for the kernel, 16-bit
+weights quantized if that was asked for.
 """
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from qcourse.checkpoints import dialects, gguf
@@ -19,11 +18,11 @@ from qcourse.checkpoints.errors import CheckpointError
 from qcourse.checkpoints.folder import weight_files
 from qcourse.checkpoints.gguf_file import GGUFFile
 from qcourse.layers.config import RulesConfig, get_quantization_config
-from qcourse.layers.linear import dequantize_layers, quantize_layers
+from qcourse.layers.linear import Memory, dequantize_layers, quantize_layers
 from qcourse.layers.method import QuantizationConfig
-from qcourse.layers.unquantized import UnquantizedLinearMethod
 from qcourse.models.config import llama_config, read_config, read_json
 from qcourse.models.llama import LlamaConfig, LlamaForCausalLM
+from qcourse.models.save import save_model
 from qcourse.models.subjects import SHIPPED, SUBJECTS, source_of
 from qcourse.models.tokenizer_files import load_tokenizer
 from qcourse.numerics.schemes import QuantizationScheme
@@ -75,9 +74,11 @@ def build(config: LlamaConfig, quantization, source: Path, from_file: bool = Tru
     return model
 
 
-def fill(model: LlamaForCausalLM, weights: Mapping, source: Path) -> None:
-    """Put the tensors where their names say. Raises CheckpointError for a missing, unknown, misshapen or mistyped tensor."""
+def fill(model: LlamaForCausalLM, weights: Mapping, source: Path, device: str, complete: Callable) -> None:
+    """Put the tensors where their names say; `complete(module)` when it has all of its own, so that what it does not keep is
+    gone before the next is read. Raises CheckpointError for a missing, unknown, misshapen or mistyped tensor."""
     places = {f"{path}.{leaf}": (m, leaf) for path, m in model.named_modules() for leaf in m._parameters}
+    waiting = Counter(id(m) for m, _ in places.values())
     for name in weights:
         if name not in places:
             if not dispensable(name, weights, model):
@@ -94,7 +95,11 @@ def fill(model: LlamaForCausalLM, weights: Mapping, source: Path) -> None:
                 slot.refuse(tensor, repr(name))
             except ValueError as e:
                 raise CheckpointError(f"{source}: tensor {e}") from e
-        module._parameters[leaf] = nn.Parameter(tensor, requires_grad=False)
+        module._parameters[leaf] = nn.Parameter(tensor.to(device), requires_grad=False)
+        waiting[id(module)] -= 1
+        if not waiting[id(module)]:
+            del tensor, param
+            complete(module)
     missing = []
     for name, (module, leaf) in places.items():
         if module._parameters[leaf] is None:
@@ -146,41 +151,36 @@ def load_model(
         )
     config = config or checkpoint.quantization
     model = build(checkpoint.config, config, source, checkpoint.quantization is not None, compute_dtype=compute_dtype)
-    fill(model, checkpoint.weights, source)
-    model = model.to(device)  # first: each layer chooses its kernel for the device that it is on
-    for layer in (model.model.embed_tokens, *model.linears().values()):
+    left, complete = finishing(model, checkpoint, source)
+    fill(model, checkpoint.weights, source, device, complete)
+    for layer in list(left.values()):  # those that do without an optional tensor
+        complete(layer)
+    return model.to(device).requires_grad_(False).eval()
+
+
+def finishing(model: LlamaForCausalLM, checkpoint: Checkpoint, source: Path) -> tuple[dict[int, nn.Module], Callable]:
+    """(layers that are not complete yet, what completes one of them): on its device, where it chooses its kernel."""
+    left, memory = {id(m): m for m in (model.model.embed_tokens, *model.linears().values())}, Memory()
+
+    def complete(layer: nn.Module) -> None:
+        if left.pop(id(layer), None) is None:
+            return
+        memory.done_with(4 * layer.input_size * layer.output_size)
         try:
             layer.quant_method.process_weights_after_loading(layer)
         except ValueError as e:
             if checkpoint.quantization is None:
                 raise
             raise CheckpointError(f"{source}: {e}") from e
-    return model.requires_grad_(False).eval()
+
+    return left, complete
 
 
 def requantized(source: Path, sizes: LlamaConfig, config, device: str, compute_dtype: torch.dtype) -> LlamaForCausalLM:
     """A quantized source in another format: what its codes stand for, in bf16, then in `config`; the rest as it was read."""
     if config is not None:
         build(sizes, config, source, False)  # what does not fit is said before anything is read
-    model = dequantize_layers(load_model(source, compute_dtype=compute_dtype)).to(device)
-    return (model if config is None else quantize_layers(model, config)).requires_grad_(False)
-
-
-def save_model(model: LlamaForCausalLM, folder: Path) -> None:
-    """Write config.json and model.safetensors (bf16), readable by `LlamaForCausalLM` of transformers.
-
-    Raises ValueError for a model with quantized layers."""
-    quantized = [n for n, m in model.linears().items() if not isinstance(m.quant_method, UnquantizedLinearMethod)]
-    if quantized:
-        raise ValueError(f"{quantized[0]} is quantized, and this writes bf16: load the model with dequantize=True")
-    folder.mkdir(parents=True, exist_ok=True)
-    config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "torch_dtype": "bfloat16"}
-    end = model.config.vocab_size - 1  # `<|endoftext|>` ends a text and begins the next
-    config |= {"hidden_act": "silu", "bos_token_id": end, "eos_token_id": end}
-    sizes = asdict(model.config)
-    sizes.pop("output_bias")  # Hugging Face's attention_bias means both
-    (folder / "config.json").write_text(json.dumps(config | sizes, indent=2) + "\n")
-    tensors = dict(model.named_parameters()) | {"model.embed_tokens.weight": model.model.embed_tokens.dequantized()}
-    tensors = {n: t.detach().to("cpu", torch.bfloat16).contiguous() for n, t in tensors.items()}
-    save_file(tensors, folder / "model.safetensors.part", metadata={"format": "pt"})
-    (folder / "model.safetensors.part").replace(folder / "model.safetensors")
+    model = load_model(source, compute_dtype=compute_dtype)
+    if config is None:
+        return dequantize_layers(model).to(device).requires_grad_(False)
+    return quantize_layers(model.to(device), config, again=True).requires_grad_(False)

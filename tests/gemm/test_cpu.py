@@ -80,6 +80,21 @@ def test_rows_of_any_length(kernel, dtype, bits, N, K):
         assert near(kernel(x, pack(q)), x, q)
 
 
+@pytest.mark.parametrize("kernel", [cpu.int_dot, cpu.blocked])
+@pytest.mark.parametrize(("bits", "K", "G"), [(4, 16, 16), (4, 48, 16), (4, 64, 32), (8, 16, 16), (8, 96, 32), (4, 192, 64)])
+def test_what_lies_behind_a_short_row_does_not_matter(kernel, bits, K, G):
+    """A vector may span several short rows: behind the last there is room, whatever memory follows the tensors."""
+    q, x = quantize(torch.randn(9, K), int_weight(bits, per_group(G), False).with_(scale=torch.float32)), torch.randn(5, K)
+    p = pack(q)
+    tensors = {}
+    for name, t in p.tensors.items():  # the same tensors, with the worst behind them
+        room = torch.full((t.numel() + 512,), float("nan") if t.is_floating_point() else 255, dtype=t.dtype)
+        room[: t.numel()] = t.flatten()
+        tensors[name] = room[: t.numel()].view(t.shape)
+    y = kernel(x, replace(p, tensors=tensors))
+    assert near(y, x, q) and torch.equal(y, kernel(x, p))
+
+
 @pytest.mark.parametrize("M", [1, 9, 1024])
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("team", ["torch's own", "a pool"])

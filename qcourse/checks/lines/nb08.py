@@ -42,4 +42,10 @@ LINES = {
         "decode['bf16, bf16 x'] / decode['W4A16_G64, bf16 x']": "these are tokens a second: more is faster",
         "16 / 4.25": "that is what the bytes promise; what was measured is asked for",
     }),
+    "08.h": Line("explained", "b.floor / b.step", {
+        "b.step / b.floor": "the other way round: how many times longer the step takes",
+        "b.floor": "these are seconds; a share of the step is asked for",
+        "sum(b.kernels.values()) / b.step": "that is the kernels' share; they take longer than their bytes",
+        "a.floor / a.step": "that is bf16's step",
+    }, measured=True),
 }  # fmt: skip
