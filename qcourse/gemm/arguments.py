@@ -77,8 +77,9 @@ def packed_weight(a, scale_type):
 
 
 @part
-def row_of(weight, n):
-    """Row n of a `packed_weight`: its bytes, scales and zero points, and which row of these it is."""
+def halves(weight, n0, n1):
+    """Rows n0 … n1 of a `packed_weight` in two parts, those with other rows behind them and the last: (bytes, scales, zero
+    points, the number of their first row, begin, end)."""
     w, scale, zero, last, last_scale, last_zero = weight
     first = len(w) - len(last)
-    return (w, scale, zero, n) if n < first else (last, last_scale, last_zero, n - first)
+    return (w, scale, zero, 0, n0, min(n1, first)), (last, last_scale, last_zero, first, max(n0, first), n1)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from qcourse.gemm.arguments import matrix, next_rows, packed_weight, row_of
+from qcourse.gemm.arguments import halves, matrix, next_rows, packed_weight
 from qcourse.gemm.jit import task
 from qcourse.gemm.operations import field, floats, load_as, minus, spread, store, times
 from qcourse.gemm.vectors import LANES
@@ -29,16 +29,17 @@ def decode(bits: int, groups: int, per: int, types):
         a_scale = per or pieces // weight[1].shape[1]
         n0, n1 = next_rows(a, len(out))
         while n0 < n1:
-            for n in range(n0, n1):
-                w, scale, zero, row = row_of(weight, a[23] + n)
-                for c in range(pieces):
-                    g = c // a_scale * groups
-                    packed = load_as(like, w, row, c * PIECE)
-                    low, high = spread(scale, row, g, few), spread(scale, row, g + half, few)
-                    for p in range(planes):
-                        code = minus(field(packed, bits * p, mask), zero, row * own, g * own, groups)
-                        first = (c * planes + p) * UNITS
-                        store(out, n, first, times(floats(code, 0), low), times(floats(code, 1), high))
+            for w, scale, zero, begin, first, end in halves(weight, a[23] + n0, a[23] + n1):
+                for row in range(first - begin, end - begin):
+                    n = row + begin - a[23]
+                    for c in range(pieces):
+                        g = c // a_scale * groups
+                        packed = load_as(like, w, row, c * PIECE)
+                        low, high = spread(scale, row, g, few), spread(scale, row, g + half, few)
+                        for p in range(planes):
+                            code = minus(field(packed, bits * p, mask), zero, row * own, g * own, groups)
+                            first = (c * planes + p) * UNITS
+                            store(out, n, first, times(floats(code, 0), low), times(floats(code, 1), high))
             n0, n1 = next_rows(a, len(out))
 
     return decode_rows

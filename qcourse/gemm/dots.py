@@ -16,7 +16,7 @@ be as short as 16. A row of W is unpacked once for `tokens` tokens at a time, an
 
 import numpy as np
 
-from qcourse.gemm.arguments import matrix, next_rows, packed_weight, row_of, write
+from qcourse.gemm.arguments import halves, matrix, next_rows, packed_weight, write
 from qcourse.gemm.blocks import in_blocks
 from qcourse.gemm.jit import as_float, rounded, task
 from qcourse.gemm.operations import (
@@ -57,42 +57,42 @@ def dots(bits: int, width: int, pieces: int, groups: int, blocks: int, per: int,
 
 
 def packed_dots_of(sizes, scale_type, own, integers):
-    """The loop, its constants told one by one (own: 1 if groups have zero points of their own, else 0)."""
+    """The loop (own: 1 if groups have zero points). a: two · weight · x · y · block · zero point of all · is x bf16?"""
     bits, planes, pieces, vectors, numbers, columns, groups, blocks, per, tokens = sizes
     (kind, limit, top, lanes), mask = integers, (1 << bits) - 1
 
     @task
     def packed_dots(a):
-        """a: two · the weight (`packed_weight`) · x (M, K) · y (M, N) · block · zero point of all · whether x is bf16."""
         weight, y, y_bits, half = packed_weight(a, scale_type), matrix(a, 23, f32), matrix(a, 23, np.uint16), a[28]
         tiles, chunks = -(-a[21] // tokens), -(-a[22] // columns)
         a_scale, shape = per or chunks // weight[1].shape[1], (tiles, chunks, tokens, pieces, planes, numbers)
         x, t, sums = in_blocks(a, 20, half, a[26], limit, top, 1 if own else a[27], kind, shape, blocks, lanes)
         n0, n1 = next_rows(a, a[3])
         while n0 < n1:
-            for few in range(n0, n1, ROWS):
-                for tile in range(tiles):
-                    for n in range(few, min(few + ROWS, n1)):
-                        (w, scale, zero, row), y_n = row_of(weight, n), no_sums(tokens)
-                        for g in range(0, chunks // a_scale * groups, groups):
-                            s = spread(scale, row, g, groups)
-                            for c in range(g // groups * a_scale, (g // groups + 1) * a_scale):
-                                codes, here = room_as(x, vectors), tile * chunks + c
-                                for q in range(pieces):
-                                    packed = load_as(x, w, row, (c * pieces + q) * PIECE)
-                                    for p in range(planes):
-                                        code = field(packed, bits * p, mask)
-                                        put(codes, q * planes + p, minus(code, zero, row * own, g * own, groups))
-                                for m in range(tokens):
-                                    exact = first_sum(x, sums, here, m * lanes)
-                                    if own:
-                                        exact = times_zero(exact, x, zero, row, g, groups)
-                                    for v in range(vectors):
-                                        exact = dot(exact, get(codes, v), load(x, here, (m * vectors + v) * numbers), bits)
-                                    s_t = times(s, spread(t, here, m * blocks, blocks))
-                                    put(y_n, m, add_scaled(get(y_n, m), exact, s_t))
-                        for m in range(tokens):
-                            write(y, y_bits, half, tile * tokens + m, n, total(get(y_n, m)))
+            for w, scale, zero, begin, first, end in halves(weight, n0, n1):
+                for few in range(first, end, ROWS):
+                    for tile in range(tiles):
+                        for n in range(few, min(few + ROWS, end)):
+                            row, y_n = n - begin, no_sums(tokens)
+                            for g in range(0, chunks // a_scale * groups, groups):
+                                s = spread(scale, row, g, groups)
+                                for c in range(g // groups * a_scale, (g // groups + 1) * a_scale):
+                                    u, here = room_as(x, vectors), tile * chunks + c
+                                    for q in range(pieces):
+                                        packed = load_as(x, w, row, (c * pieces + q) * PIECE)
+                                        for p in range(planes):
+                                            code = field(packed, bits * p, mask)
+                                            put(u, q * planes + p, minus(code, zero, row * own, g * own, groups))
+                                    for m in range(tokens):
+                                        exact = first_sum(x, sums, here, m * lanes)
+                                        if own:
+                                            exact = times_zero(exact, x, zero, row, g, groups)
+                                        for v in range(vectors):
+                                            exact = dot(exact, get(u, v), load(x, here, (m * vectors + v) * numbers), bits)
+                                        s_t = times(s, spread(t, here, m * blocks, blocks))
+                                        put(y_n, m, add_scaled(get(y_n, m), exact, s_t))
+                            for m in range(tokens):
+                                write(y, y_bits, half, tile * tokens + m, n, total(get(y_n, m)))
             n0, n1 = next_rows(a, a[3])
 
     return packed_dots

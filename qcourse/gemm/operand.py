@@ -1,5 +1,6 @@
 """A packed weight as the CPU kernels want it: checked once, at loading, then seen through NumPy without copying."""
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -98,7 +99,8 @@ class Operand:
             minus = p.zero_point.float()
         rows = p.data.contiguous().view(torch.uint8).numpy()
         arrays = rows, each_group(scale_bits(p.scale), N, repeat), zero
-        rows = min(N, max(-(-ROOM // max(1, a.shape[1])) for a in arrays if a is not None))  # a vector spans so many at most
+        spans = [ROOM / max(1, arrays[0].shape[1])] + ([16 / arrays[1].shape[1]] if group is not None else [])
+        rows = min(N, math.ceil(max(spans)))  # that a vector of bytes, or of scales, may reach into
         last = [with_room(a[N - rows :]) for a in arrays if a is not None]
         if zero is None:
             last.append(np.full((1, ROOM), 0 if minus is not None else 1 << (p.args.num_bits - 1), np.uint8))
