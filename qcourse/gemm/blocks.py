@@ -11,15 +11,15 @@ QUIET = i32(f32(1e-30).view(i32))  # the bits of 1e-30: blocks quieter than this
 
 
 @part
-def block_scale(values, first, end, limit):
-    """The scale of one block of a token; NaN when it holds NaN or inf.
+def loudest(values, first, end, least):
+    """max |values|, at least as much as the bits `least` stand for; NaN when NaN or inf is among them.
 
     As integers, because numbers without their sign are ordered like their bits, and the maximum of integers finds vectors.
     """
-    loudest = QUIET
+    top = least
     for k in range(first, end):
-        loudest = max(loudest, np.int32(np.float32(values[k]).view(np.int32) & np.int32(0x7FFFFFFF)))
-    return f32(np.nan) if loudest >= i32(0x7F800000) else np.int32(loudest).view(np.float32) / limit
+        top = max(top, np.int32(np.float32(values[k]).view(np.int32) & np.int32(0x7FFFFFFF)))
+    return f32(np.nan) if top >= i32(0x7F800000) else np.int32(top).view(np.float32)
 
 
 @part
@@ -40,7 +40,7 @@ def to_blocks(a, x, half, block, limit, top, zero, codes, t, sums):
         read_row(a, x, half, m, values)
         values[a[x + 2] :] = 0
         for first in range(0, len(values), block):
-            scale = block_scale(values, first, first + block, limit)
+            scale = loudest(values, first, first + block, QUIET) / limit
             for k in range(first, first + block):
                 v = min(np.rint(values[k] / scale), top)
                 values[k] = v if v == v else f32(0)

@@ -14,6 +14,7 @@ from functools import lru_cache
 
 import torch
 
+from qcourse.gemm.jit import loop
 from qcourse.gemm.operand import KINDS, Operand, check, described
 from qcourse.gemm.threads import rows_in_threads, run
 from qcourse.packing.packed import PackedWeight
@@ -25,25 +26,17 @@ ROWS = 256  # rows of Ŵ in a thread's cache: 256 · 4096 · 2 bytes = 2 MB in b
 def loop_for(o: Operand, tokens: int, block: int | None):
     """(loop, what it takes: everything but x and y) of `gemm.dots` for 1, 2 or more tokens, rounded to int16, or to int8
     with a scale for each `block` columns."""
-    from qcourse.gemm import dots  # needs numba
+    from qcourse.gemm.vectors import PIECE  # needs numba
 
     width, per_scale = (16, o.block) if block is None else (8, block)
-    planes, piece = width // o.num_bits, 8 * dots.PIECE // o.num_bits  # columns of a piece
+    planes, piece = width // o.num_bits, 8 * PIECE // o.num_bits  # columns of a piece
     pieces = max(1, min(min(o.group or per_scale, per_scale) // piece, 4 // planes))
     columns, groups, per = pieces * piece, 1, 0
     if o.group is not None and o.group <= columns:
         groups, per = columns // o.group, 1
     types = (o.scale.dtype.type, o.zero is not None)
-    loop = kept_loop(o.num_bits, width, pieces, groups, max(1, columns // per_scale), per, tokens, types)
-    return loop, array("q", [0, 0, *o.described, *[0] * 6, per_scale, o.middle, 0])
-
-
-@lru_cache
-def kept_loop(*constants):
-    """`dots.dots`, made once for each set of constants."""
-    from qcourse.gemm import dots
-
-    return dots.dots(*constants)
+    constants = (o.num_bits, width, pieces, groups, max(1, columns // per_scale), per, tokens, types)
+    return loop("dots", "dots", *constants), array("q", [0, 0, *o.described, *[0] * 6, per_scale, o.middle, 0])
 
 
 def finish(y: Float[Tensor, "M N"], x: Tensor, o: Operand, bias: Tensor | None) -> Float[Tensor, "*lead N"]:
@@ -61,9 +54,9 @@ def int_dot(
 ) -> Float[Tensor, "*lead N"]:
     """y = x @ Ŵ.T + bias in integers, for few tokens: x in int16, or in int8 with one scale for each `block` columns.
 
-    Error against exact arithmetic: Σ_blocks s · Σ|q - z| · max|x|/65534, plus fp32 rounding: less than rounding x to bf16
-    costs, unless one value of a block is some 200 times louder than the others. |x| up to 1e30; a token that holds NaN or
-    inf gives NaN. Raises what `Operand.of` and `check` raise. Notebook 08 §3.
+    Error against exact arithmetic: Σ_blocks s · Σ|q - z| · max|x|/65534 (int8: /255), plus fp32 rounding. In int16 that is
+    less than rounding x to bf16 costs, unless one value of a block is some 200 times louder than the others. |x| up to 1e30;
+    a token that holds NaN or inf gives NaN. Raises what `Operand.of` and `check` raise. Notebook 08 §3.
     """
     o = Operand.of(p)
     check(x, o, bias)
@@ -75,10 +68,10 @@ def int_dot(
         key = (M if M < 3 else 4, block)
         if key not in o.known:
             o.known[key] = loop_for(o, *key)
-        loop, a = o.known[key]
+        dots, a = o.known[key]
         a = a[:]
         a[20:26], a[28] = array("q", (*described(x_given, M, K), *described(y, M, N))), x_given.dtype == torch.bfloat16
-        run(loop, a, N, M * N * K)
+        run(dots, a, N, M * N * K)
     return finish(y, x, o, bias)
 
 
@@ -95,14 +88,15 @@ class Decoder:
     """Rows of Ŵ on demand, in `dtype` and in the order in which codes come out; `order(x)` brings x into the same order."""
 
     def __init__(self, p: Operand | PackedWeight, dtype: torch.dtype):
-        from qcourse.gemm import decode  # needs numba
+        from qcourse.gemm.decode import NUMBERS  # needs numba
 
         o = Operand.of(p)
         self.operand = o  # its memory is read by address
-        self.dtype, self.K, self.planes, self.units = dtype, o.p.shape[1], 16 // o.num_bits, decode.UNITS
-        piece = self.planes * self.units  # columns
+        self.dtype, self.K, self.planes, self.numbers = dtype, o.p.shape[1], 16 // o.num_bits, NUMBERS
+        piece = self.planes * self.numbers  # columns
         groups, per = (piece // o.group, 1) if o.group is not None and o.group <= piece else (1, 0)
-        self.loop = kept_decode(o.num_bits, groups, per, (o.scale.dtype.type, o.zero is not None, KINDS[dtype])).ready()
+        types = (o.scale.dtype.type, o.zero is not None, KINDS[dtype])
+        self.loop = loop("decode", "decode", o.num_bits, groups, per, types).ready()
         self.width, self.given = -(-self.K // piece) * piece, array("q", [0, 1, *o.described, *[0] * 4])
 
     def rows(self, n0: int, n1: int, buffer: Float[Tensor, "rows width"]) -> Float[Tensor, "n width"]:
@@ -119,15 +113,7 @@ class Decoder:
     def order(self, x: Float[Tensor, "M K"]) -> Float[Tensor, "M width"]:
         """x in `dtype`, padded with zeros, the columns of each piece plane by plane."""
         x = torch.nn.functional.pad(x.detach().to(self.dtype), (0, self.width - self.K))
-        return x.unflatten(-1, (-1, self.units, self.planes)).transpose(-1, -2).flatten(1)
-
-
-@lru_cache
-def kept_decode(*constants):
-    """`decode.decode`, made once for each set of constants."""
-    from qcourse.gemm import decode
-
-    return decode.decode(*constants)
+        return x.unflatten(-1, (-1, self.numbers, self.planes)).transpose(-1, -2).flatten(1)
 
 
 def blocked(x: Float[Tensor, "*lead K"], p: Operand | PackedWeight, bias: Tensor | None = None) -> Float[Tensor, "*lead N"]:

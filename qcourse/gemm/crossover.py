@@ -6,8 +6,8 @@ from pathlib import Path
 
 from qcourse.cache import cache_folder
 
-# Tokens up to which the integer kernel beats the blocked one: measured on 2 cores with AVX-512 and AMX (w8a8: 1 there, 12
-# with AVX-512 alone).
+# Tokens up to which the integer kernel beats the blocked one: measured on 2 cores with AVX-512 and AMX (w8a8: between
+# the 1 found there and the 12 found with AVX-512 alone).
 CROSSOVER = {"int4 fp32": 96, "int4 16-bit": 16, "int8 fp32": 96, "int8 16-bit": 24, "w8a8": 4}
 CROSSOVER |= {"int4 × int8 fp32": 128, "int4 × int8 16-bit": 48, "int8 × int8 fp32": 128, "int8 × int8 16-bit": 32}
 

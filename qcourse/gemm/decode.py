@@ -5,27 +5,26 @@ import numpy as np
 from qcourse.gemm.arguments import halves, matrix, next_rows, packed_weight
 from qcourse.gemm.jit import task
 from qcourse.gemm.operations import field, floats, load_as, minus, spread, store, times
-from qcourse.gemm.vectors import LANES
+from qcourse.gemm.vectors import PIECE
 
-PIECE = 4 * LANES  # bytes of a row that are loaded at once
-UNITS = 2 * LANES  # numbers of 16 bits in them
+NUMBERS = PIECE // 2  # of 16 bits, in what is loaded at once
 
 
 def decode(bits: int, groups: int, per: int, types):
     """The loop for codes of `bits`, PIECE bytes of which span `groups` groups; per: such pieces a group, 0 when only the
-    weight tells; types: of the scales, the zero points (None: all are the same), and Ŵ (fp32, or bf16 bits)."""
+    weight tells; types: of the scales, whether groups have zero points of their own, and of Ŵ (fp32, or bf16 bits)."""
     planes, mask, own = 16 // bits, (1 << bits) - 1, 1 if types[1] else 0
     few, half = max(1, groups // 2), groups // 2
     scale_type, out_type = types[0], types[2]
 
     @task
     def decode_rows(a):
-        """a: two · the weight (`packed_weight`) · out (rows, pieces · planes · UNITS) · the first row.
+        """a: two · the weight (`packed_weight`) · out (rows, pieces · planes · NUMBERS) · the first row.
 
         Plane p of a piece holds its columns p, p + planes, …, one behind the other: x is brought into the same order."""
         weight = packed_weight(a, scale_type)
         out, like = matrix(a, 20, out_type), np.empty((1, 1), np.int16)
-        pieces = out.shape[1] // (planes * UNITS)
+        pieces = out.shape[1] // (planes * NUMBERS)
         a_scale = per or pieces // weight[1].shape[1]
         n0, n1 = next_rows(a, len(out))
         while n0 < n1:
@@ -38,8 +37,8 @@ def decode(bits: int, groups: int, per: int, types):
                         low, high = spread(scale, row, g, few), spread(scale, row, g + half, few)
                         for p in range(planes):
                             code = minus(field(packed, bits * p, mask), zero, row * own, g * own, groups)
-                            first = (c * planes + p) * UNITS
-                            store(out, n, first, times(floats(code, 0), low), times(floats(code, 1), high))
+                            at = (c * planes + p) * NUMBERS
+                            store(out, n, at, times(floats(code, 0), low), times(floats(code, 1), high))
             n0, n1 = next_rows(a, len(out))
 
     return decode_rows

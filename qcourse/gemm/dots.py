@@ -36,10 +36,9 @@ from qcourse.gemm.operations import (
     times_zero,
     total,
 )  # fmt: skip
-from qcourse.gemm.vectors import LANES
+from qcourse.gemm.vectors import LANES, PIECE
 
 f32 = np.float32
-PIECE = 4 * LANES  # bytes of a row that are loaded at once
 ROWS = 8  # rows of W that stay in the nearest cache while every token meets them
 
 

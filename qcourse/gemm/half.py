@@ -6,12 +6,12 @@ same products, summed in fp32, at the price of the bytes. For many tokens the co
 """
 
 from array import array
-from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 
-from qcourse.gemm.operand import FEW, KINDS, serves
+from qcourse.gemm.jit import loop
+from qcourse.gemm.operand import FEW, KINDS, described, serves
 from qcourse.gemm.threads import run
 from qcourse.shapes import Float, Tensor
 
@@ -29,15 +29,7 @@ def half_matmul(
         M, values, weights = x.numel() // K, x.contiguous(), w.contiguous()
         y = torch.empty((*x.shape[:-1], N), dtype=x.dtype)
         if M:
-            a = array("q", (0, 0, weights.data_ptr(), N, K, values.data_ptr(), M, K, y.data_ptr(), M, N))
-            run(loop_for(x.dtype), a, N, N * K * M)
+            a = array("q", (0, 0, *described(weights), *described(values, M, K), *described(y, M, N)))
+            run(loop("dots", "half_dots", KINDS[x.dtype]), a, N, N * K * M)
         return y if bias is None else y + bias
     return F.linear(x, w if w.dtype == x.dtype else w.to(x.dtype), bias)
-
-
-@lru_cache
-def loop_for(dtype: torch.dtype):
-    """The loop for x of this dtype."""
-    from qcourse.gemm.dots import half_dots  # needs numba
-
-    return half_dots(KINDS[dtype])

@@ -5,37 +5,35 @@ torch does each of the two in several passes over the activations, which take lo
 
 import numpy as np
 
-from qcourse.gemm.arguments import matrix, next_rows
-from qcourse.gemm.jit import as_float, rounded, task
+from qcourse.gemm.arguments import matrix, next_rows, read_row
+from qcourse.gemm.blocks import loudest
+from qcourse.gemm.jit import rounded, task
 
 f32, i32 = np.float32, np.int32
+TINY = np.finfo(f32).tiny  # the least normal number
 
 
-def quantize_tokens(x_type):
-    """x (M, K) → int8 codes and a scale for each token, max|x| / 127.5, as `numerics.quantize` finds them, bit for bit."""
+@task
+def quantize_tokens(a):
+    """a: two · x (M, K) · codes (M, K) int8 · scale (M, 1), NaN for a token that holds NaN or inf · whether x is bf16.
 
-    @task
-    def quantize_tokens(a):
-        """a: two · x (M, K) · codes (M, K) · scale (M, 1), NaN for a token that holds NaN or inf."""
-        x, codes, scale = matrix(a, 2, x_type), matrix(a, 5, np.int8), matrix(a, 8, f32)
-        m0, m1 = next_rows(a, len(x))
-        while m0 < m1:
-            for m in range(m0, m1):
-                loudest = i32(0)
-                for k in range(x.shape[1]):  # without their sign, floats are ordered like their bits
-                    loudest = max(loudest, np.int32(np.float32(as_float(x[m, k])).view(np.int32) & np.int32(0x7FFFFFFF)))
-                s = f32(np.nan) if loudest >= i32(0x7F800000) else np.int32(loudest).view(np.float32) / f32(127.5)
-                if loudest == 0:
-                    s = f32(1)
-                elif s < f32(1.1754944e-38):  # the least normal number
-                    s = f32(1.1754944e-38)
-                scale[m, 0] = s
-                for k in range(x.shape[1]):
-                    v = max(min(np.rint(as_float(x[m, k]) / s), f32(127)), f32(-128))
-                    codes[m, k] = np.int8(i32(v if v == v else f32(0)))
-            m0, m1 = next_rows(a, len(x))
-
-    return quantize_tokens
+    One scale a token, max|x| / 127.5: codes and scales are those of `numerics.quantize`, bit for bit.
+    """
+    codes, scale, values = matrix(a, 5, np.int8), matrix(a, 8, f32), np.empty(a[4], f32)
+    m0, m1 = next_rows(a, len(codes))
+    while m0 < m1:
+        for m in range(m0, m1):
+            read_row(a, 2, a[11], m, values)
+            s = loudest(values, 0, len(values), i32(0)) / f32(127.5)
+            if s == 0:
+                s = f32(1)
+            elif s < TINY:
+                s = TINY
+            scale[m, 0] = s
+            for k in range(len(values)):
+                v = max(min(np.rint(values[k] / s), f32(127)), f32(-128))
+                codes[m, k] = np.int8(i32(v if v == v else f32(0)))
+        m0, m1 = next_rows(a, len(codes))
 
 
 def scale_sums(y_type):

@@ -14,6 +14,7 @@ import threading
 import time
 import warnings
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +119,13 @@ class task:
                 if not self.made.cache_hits:
                     said(self.__name__, time.perf_counter() - began, self.cached)
         return self
+
+
+@lru_cache
+def loop(module: str, name: str, *constants) -> task:
+    """The task that `name` of qcourse.gemm.`module` makes for these constants, made once. The module is imported only now,
+    because it needs numba."""
+    return getattr(import_module(f"qcourse.gemm.{module}"), name)(*constants)
 
 
 @lru_cache(1)

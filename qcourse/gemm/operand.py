@@ -155,17 +155,6 @@ def serves(*tensors: Tensor) -> bool:
     return not wanted and all(t.dtype in DTYPES and t.device.type == "cpu" for t in tensors) and has_jit()
 
 
-def room(shape: tuple[int, ...], dtype: torch.dtype) -> np.ndarray:
-    """Room for a result: bf16 as its bits, anything else in fp32."""
-    return np.empty(shape, np.uint16 if dtype == torch.bfloat16 else np.float32)
-
-
-def tensor(out: np.ndarray) -> Tensor:
-    """What `room` gave room for, as a tensor."""
-    y = torch.from_numpy(out)
-    return y.view(torch.bfloat16) if out.dtype == np.uint16 else y
-
-
 def described(t: Tensor, *shape: int) -> tuple[int, int, int]:
     """A contiguous matrix as tasks take it: address, rows, columns (as `shape` if that is given)."""
     return (t.data_ptr(), *(shape or t.shape))

@@ -6,9 +6,10 @@ from numba.core import cgutils, types
 from qcourse.gemm.vectors import BYTES, CODES, FAST, FLOATS, HAS, INT, INTS, LANES, UNITS, VNNI, Room, operation
 
 
-def at(result):
-    """Signature of what reads `result` at array[row, column]; `result` may depend on the array."""
-    return lambda array, row, column: (result(array) if callable(result) else result, (array, types.intp, types.intp))
+def vector_of(array: types.Array):
+    """The vector that holds numbers of an array."""
+    kind = array.dtype
+    return CODES[kind.bitwidth] if kind.bitwidth < 32 else FLOATS if kind == types.float32 else INTS
 
 
 @operation(lambda x, array, row, column: (CODES[x.dtype.bitwidth], (x, array, types.intp, types.intp)))
@@ -17,8 +18,7 @@ def load_as(b, result, args, x, array, row, column):
     return b.llvm.load(b.place(args[1], array, row, column, result.llvm), align=1)
 
 
-@operation(at(lambda array: CODES[array.dtype.bitwidth] if array.dtype.bitwidth < 32 else
-              FLOATS if array.dtype == types.float32 else INTS))  # fmt: skip
+@operation(lambda array, row, column: (vector_of(array), (array, types.intp, types.intp)))
 def load(b, result, args, array, row, column):
     """The vector that begins at array[row, column]."""
     return b.llvm.load(b.place(args[0], array, row, column, result.llvm), align=1)
@@ -46,9 +46,9 @@ def minus(b, result, args, v, array, row, column, _):
 @operation(lambda x, sums, row, column: (INTS, (x, sums, types.intp, types.intp)))
 def first_sum(b, result, args, x, sums, row, column):
     """Where a sum of products starts: at 0 for UNITS, for BYTES at sums[row, column] and on, lane by lane."""
-    return (
-        INTS.of(0) if args[0].dtype.bitwidth == 16 else b.llvm.load(b.place(args[1], sums, row, column, INTS.llvm), align=1)
-    )
+    if args[0].dtype.bitwidth == 16:
+        return INTS.of(0)
+    return b.llvm.load(b.place(args[1], sums, row, column, INTS.llvm), align=1)
 
 
 @operation(lambda sums, x, array, row, column, count: (INTS, (INTS, x, array, types.intp, types.intp, count)))
@@ -88,10 +88,10 @@ def dot(b, result, args, sums, u, v, _):
     return sums
 
 
-@operation(lambda u, v: (u, (u, u)))
+@operation(lambda u, v: (FLOATS, (FLOATS, FLOATS)))
 def times(b, result, args, u, v):
     """u · v, lane by lane."""
-    return b.llvm.fmul(u, v, flags=FAST) if result == FLOATS else b.llvm.mul(u, v)
+    return b.llvm.fmul(u, v, flags=FAST)
 
 
 @operation(lambda sums, ints, scale: (FLOATS, (FLOATS, INTS, FLOATS)))

@@ -11,7 +11,8 @@ from functools import lru_cache
 
 import torch
 
-from qcourse.gemm.operand import FEW, KINDS, serves
+from qcourse.gemm.jit import loop
+from qcourse.gemm.operand import FEW, KINDS, described, serves
 from qcourse.gemm.threads import run
 from qcourse.shapes import Float, Tensor
 
@@ -23,8 +24,8 @@ def norm(x: Float[Tensor, "*lead K"], weight: Float[Tensor, "K"], eps: float) ->
         return None
     x, weight = x.contiguous(), weight.contiguous()
     M, y = x.numel() // K, torch.empty_like(x)
-    a = (0, 1, x.data_ptr(), M, K, weight.data_ptr(), 1, K, y.data_ptr(), M, K, as_integer(eps))
-    run(loop("norm", x.dtype, weight.dtype), array("q", a), 1, 0)
+    a = (0, 1, *described(x, M, K), *described(weight, 1, K), *described(y, M, K), as_integer(eps))
+    run(loop("step_loops", "norm", KINDS[x.dtype], KINDS[weight.dtype]), array("q", a), 1, 0)
     return y
 
 
@@ -34,17 +35,9 @@ def swiglu(gate: Float[Tensor, "*lead K"], up: Float[Tensor, "*lead K"]) -> Floa
     if gate.numel() != K or up.shape != gate.shape or not serves(gate, up) or gate.dtype != up.dtype:
         return None
     gate, up, y = gate.contiguous(), up.contiguous(), torch.empty(gate.shape, dtype=gate.dtype)
-    a = array("q", (0, 1, gate.data_ptr(), 1, K, up.data_ptr(), 1, K, y.data_ptr(), 1, K))
-    run(loop("swiglu", gate.dtype), a, 1, 0)
+    a = array("q", (0, 1, *described(gate, 1, K), *described(up, 1, K), *described(y, 1, K)))
+    run(loop("step_loops", "swiglu", KINDS[gate.dtype]), a, 1, 0)
     return y
-
-
-@lru_cache
-def loop(name: str, *dtypes: torch.dtype):
-    """The task of that name for these dtypes."""
-    from qcourse.gemm import step_loops  # needs numba
-
-    return getattr(step_loops, name)(*(KINDS[d] for d in dtypes))
 
 
 @lru_cache
@@ -67,9 +60,7 @@ def attend(
     (heads, D), kv_heads, y = q.shape[1::2], k.shape[1], torch.empty(q.shape, dtype=q.dtype)
     q, k, v, cos, sin = (t.contiguous() for t in (q, k, v, cos, sin))
     rows = kv_heads * keys.shape[2]
-    a = (
-        0, 1, q.data_ptr(), heads, D, k.data_ptr(), kv_heads, D, v.data_ptr(), kv_heads, D, cos.data_ptr(), 1, D,
-        sin.data_ptr(), 1, D, y.data_ptr(), heads, D, keys.data_ptr(), rows, D, values.data_ptr(), rows, D, past,
-    )  # fmt: skip
-    run(loop("attend", q.dtype), array("q", a), kv_heads, 2 * heads * D * past)
+    shapes = ((q, heads), (k, kv_heads), (v, kv_heads), (cos, 1), (sin, 1), (y, heads), (keys, rows), (values, rows))
+    a = array("q", (0, 1, *(n for t, rows in shapes for n in described(t, rows, D)), past))
+    run(loop("step_loops", "attend", KINDS[q.dtype]), a, kv_heads, 2 * heads * D * past)
     return y

@@ -85,16 +85,17 @@ def kernel_of(module: str, name: str, prepare: Callable = lambda p: p) -> Callab
     return make
 
 
-def blocks_of(name: str) -> Callable:
-    """make for a function of gemm.cpu under int8 activations in blocks: multiplied as int8, or rounded to them first."""
+def int8_blocks(p, activations, input_scale) -> Callable:
+    """make for `int_dot` under int8 activations in blocks. Raises ValueError unless the blocks fit K."""
+    activations.granularity.check(p.shape[1])
+    call, o = import_module("qcourse.gemm.cpu").int_dot, operand.Operand.of(p)
+    return lambda x, bias=None: call(x, o, bias, block=activations.group_size)
 
-    def make(p, activations, input_scale):
-        call, o = getattr(import_module("qcourse.gemm.cpu"), name), operand.Operand.of(p)
-        if name == "int_dot":
-            return lambda x, bias=None: call(x, o, bias, block=activations.group_size)
-        return lambda x, bias=None: call(fake_quantize_input(x, activations, None), o, bias)
 
-    return make
+def rounded_blocks(p, activations, input_scale) -> Callable:
+    """make for `blocked` under int8 activations in blocks: x is rounded to them first."""
+    call, o = import_module("qcourse.gemm.cpu").blocked, operand.Operand.of(p)
+    return lambda x, bias=None: call(fake_quantize_input(x, activations, None), o, bias)
 
 
 def product_of(name: str) -> Callable:
@@ -111,7 +112,6 @@ def reference_of(p, activations, input_scale) -> Callable:
 
 ROWS, PLAIN, ANY = operand.ROWS, ("plain",), ()
 INT_DOT, BLOCKED = (kernel_of("cpu", name, operand.Operand.of) for name in ("int_dot", "blocked"))
-INT_DOT8, BLOCKED8 = blocks_of("int_dot"), blocks_of("blocked")
 W4_GPU, W8_GPU = (kernel_of("triton_weight_only", name) for name in ("w4a16_matmul", "w8a16_matmul"))
 
 TABLE: tuple[Kernel, ...] = (
@@ -119,10 +119,10 @@ TABLE: tuple[Kernel, ...] = (
     Kernel("int_dot", "cpu", ROWS, "int8, G % 16 == 0", weight_only(8), FLOATS, INT_DOT, "numba", few="int8"),
     Kernel("blocked", "cpu", ROWS, "int4, G % 16 == 0", weight_only(4), FLOATS, BLOCKED, "numba"),
     Kernel("blocked", "cpu", ROWS, "int8, G % 16 == 0", weight_only(8), FLOATS, BLOCKED, "numba"),
-    Kernel("int_dot", "cpu", ROWS, "int4 × int8 blocks", with_blocks(4), FLOATS, INT_DOT8, "numba", few="int4 × int8"),
-    Kernel("int_dot", "cpu", ROWS, "int8 × int8 blocks", with_blocks(8), FLOATS, INT_DOT8, "numba", few="int8 × int8"),
-    Kernel("blocked", "cpu", ROWS, "int4 × int8 blocks", with_blocks(4), FLOATS, BLOCKED8, "numba"),
-    Kernel("blocked", "cpu", ROWS, "int8 × int8 blocks", with_blocks(8), FLOATS, BLOCKED8, "numba"),
+    Kernel("int_dot", "cpu", ROWS, "int4 × int8 blocks", with_blocks(4), FLOATS, int8_blocks, "numba", few="int4 × int8"),
+    Kernel("int_dot", "cpu", ROWS, "int8 × int8 blocks", with_blocks(8), FLOATS, int8_blocks, "numba", few="int8 × int8"),
+    Kernel("blocked", "cpu", ROWS, "int4 × int8 blocks", with_blocks(4), FLOATS, rounded_blocks, "numba"),
+    Kernel("blocked", "cpu", ROWS, "int8 × int8 blocks", with_blocks(8), FLOATS, rounded_blocks, "numba"),
     Kernel("w4a16_matmul", "cuda", ROWS, "int4, G 16…64, 128·n", on_gpu(4, 128), HALVES, W4_GPU, "triton"),
     Kernel("w8a16_matmul", "cuda", ROWS, "int8, G 16, 32, 64·n", on_gpu(8, 64), HALVES, W8_GPU, "triton"),
     Kernel("int8_dots", "cpu", PLAIN, "int8 × int8", w8a8.takes_int8, FLOATS, product_of("Int8Dots"), "numba", few="w8a8"),

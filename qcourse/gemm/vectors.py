@@ -9,7 +9,7 @@ lane.
 LANES is 16 where the processor has AVX-512 VNNI, else 8. `dot` takes the instruction made for it where there is one
 (vpdpbusd, vpdpwssd; vpmaddubsw and vpmaddwd on AVX2); elsewhere LLVM finds the way. The results are the same integers.
 
-Import it only where numba is installed. The machine code in the cache does not watch this file: see gemm.jit.
+Import it only where numba is installed.
 """
 
 import inspect
@@ -58,6 +58,7 @@ class InRegister(models.PrimitiveModel):
 BYTES, UNITS = Vector("bytes", INT(8), 4 * LANES), Vector("units", INT(16), 2 * LANES)
 INTS, FLOATS = Vector("ints", INT(32), LANES), Vector("floats", ir.FloatType(), LANES)
 CODES = {8: BYTES, 16: UNITS}  # by the width of a number
+PIECE = BYTES.count  # bytes of a packed row that are loaded at once
 
 
 def operation(signature):

@@ -7,13 +7,12 @@ A scale can leave the sum only if it does not depend on k: one a token for x, on
 """
 
 from array import array
-from functools import lru_cache
 
 import torch
 
 from qcourse.gemm.activations import quantize_input
 from qcourse.gemm.cpu import check_codes8, int8_dots
-from qcourse.gemm.jit import has_jit
+from qcourse.gemm.jit import has_jit, loop
 from qcourse.gemm.mismatch import KernelMismatch
 from qcourse.gemm.operand import KINDS, described, serves
 from qcourse.gemm.threads import run
@@ -111,8 +110,10 @@ class Int8(W8A8):
         if self.input_scale is not None or not serves(x):
             return super().quantize(x)
         x, codes, scale = x.contiguous(), torch.empty(x.shape, dtype=torch.int8), torch.empty(len(x), 1)
-        a = array("q", (0, 0, *described(x), *described(codes), *described(scale)))
-        run(loop("quantize_tokens", x.dtype), a, len(x), x.numel())
+        from qcourse.gemm.int8_loops import quantize_tokens  # needs numba
+
+        a = array("q", (0, 0, *described(x), *described(codes), *described(scale), x.dtype == torch.bfloat16))
+        run(quantize_tokens, a, len(x), x.numel())
         return (codes, scale) if torch.isfinite(scale).all() else super().quantize(x)  # which says where
 
     def multiply(self, codes: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
@@ -122,7 +123,7 @@ class Int8(W8A8):
             return (sums.float() * scale * self.scale.T).to(dtype)
         sums, y = sums.contiguous(), torch.empty(sums.shape, dtype=dtype)
         a = array("q", (0, 0, *described(sums), *described(scale), *described(self.scale.view(1, -1)), *described(y)))
-        run(loop("scale_sums", dtype), a, len(y), y.numel())
+        run(loop("int8_loops", "scale_sums", KINDS[dtype]), a, len(y), y.numel())
         return y
 
     def sums(self, codes: Tensor) -> Tensor:
@@ -144,14 +145,6 @@ class IntMM(Int8):
     def sums(self, codes: Tensor) -> Tensor:
         """`torch_int8_matmul`."""
         return torch_int8_matmul(codes, self.codes)
-
-
-@lru_cache
-def loop(name: str, dtype: torch.dtype):
-    """The task of `int8_loops` for x or y of this dtype."""
-    from qcourse.gemm import int8_loops  # needs numba
-
-    return getattr(int8_loops, name)(KINDS[dtype])
 
 
 class ScaledMM(W8A8):

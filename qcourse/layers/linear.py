@@ -1,11 +1,9 @@
 """The only linear layer of the course. It does not know its format, and that is the point (invariant 5)."""
 
-import ctypes
-from contextlib import suppress
-
 import torch
 from torch import nn
 
+from qcourse.layers.memory import Memory
 from qcourse.layers.method import QuantizationConfig
 from qcourse.layers.unquantized import UnquantizedLinearMethod
 
@@ -72,23 +70,6 @@ def quantize_layers(model: nn.Module, quant_config: QuantizationConfig, again: b
         del weight
         memory.done_with(4 * layer.input_size * layer.output_size)
     return model
-
-
-class Memory:
-    """Freed memory goes back to the system after every 4 MB of tensors that were done with: glibc would keep it for later,
-    and while a model is loaded that adds up to more than the model. Elsewhere nothing happens."""
-
-    def __init__(self):
-        self.freed, self.trim = 0, None
-        with suppress(OSError, AttributeError, TypeError):
-            self.trim = ctypes.CDLL(None).malloc_trim
-
-    def done_with(self, nbytes: int) -> None:
-        """So many bytes were freed."""
-        self.freed += nbytes
-        if self.trim is not None and self.freed > 1 << 22:
-            self.freed = 0
-            self.trim(0)
 
 
 def dequantize_layers(model: nn.Module, dtype: torch.dtype = torch.bfloat16, only: Linear | None = None) -> nn.Module:

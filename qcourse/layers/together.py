@@ -21,13 +21,11 @@ class Together:
 
     def __init__(self, *linears: Linear):
         self.linears, self.sizes = linears, [m.output_size for m in linears]
-        schemes = [getattr(m.quant_method, "scheme", None) for m in linears]
-        self.rounds = all(s is not None and s.input_activations is not None for s in schemes)
         self.known, self.multiply = [], None  # what was merged, and the product of it
 
     def __call__(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """x (..., K) → one (..., N_i) for each."""
-        worth = x.numel() <= FEW * x.shape[-1] or self.rounds  # many tokens: only to round x once
+        worth = x.numel() <= FEW * x.shape[-1] or rounds(self.linears[0])  # many tokens: only to round x once
         if not worth or x.device.type != "cpu" or torch.is_grad_enabled() or any(map(watched, self.linears)):
             return tuple(m(x) for m in self.linears)
         if self.known != [weight_of(m) for m in self.linears]:  # the first time, and after any layer got another weight
@@ -52,6 +50,12 @@ def weight_of(m: Linear):
     """What tells a layer's weight from any other that it may get: its product, or where its numbers lie."""
     product = m.__dict__.get("product")
     return product if product is not None else m.weight.data_ptr()
+
+
+def rounds(m: Linear) -> bool:
+    """Whether this layer quantizes its input."""
+    product = m.__dict__.get("product")
+    return product is not None and product.activations is not None
 
 
 def watched(m: Linear) -> bool:

@@ -18,7 +18,8 @@ from qcourse.checkpoints.errors import CheckpointError
 from qcourse.checkpoints.folder import weight_files
 from qcourse.checkpoints.gguf_file import GGUFFile
 from qcourse.layers.config import RulesConfig, get_quantization_config
-from qcourse.layers.linear import Memory, dequantize_layers, quantize_layers
+from qcourse.layers.linear import dequantize_layers, quantize_layers
+from qcourse.layers.memory import Memory
 from qcourse.layers.method import QuantizationConfig
 from qcourse.models.config import llama_config, read_config, read_json
 from qcourse.models.llama import LlamaConfig, LlamaForCausalLM

@@ -171,3 +171,11 @@ def test_measuring_again_mends_a_broken_measurement(own_cache):
         measured.crossover()
     measured.set_crossover({"w8a8": 5})
     assert measured.crossover() == measured.CROSSOVER | {"w8a8": 5}
+
+
+def test_blocks_of_activations_that_do_not_fit_are_refused_for_any_number_of_tokens():
+    """W per channel takes any K, blocks of 128 activations do not: as for groups of weights, and as the reference says."""
+    p = pack(quantize(torch.randn(8, 576), PRESETS["W8A16"].weights))
+    with pytest.raises(ValueError, match="group_size=128 does not divide K=576"):
+        choose(p, PRESETS["W8A8_G128"].input_activations)
+    assert choose(p, PRESETS["W8A8_G32"].input_activations).rows[0].name == "int_dot"

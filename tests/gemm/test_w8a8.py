@@ -2,13 +2,14 @@ import pytest
 import torch
 
 from qcourse.gemm.cpu import int8_dots
-from qcourse.gemm.w8a8 import fp8_matmul, torch_int8_matmul
+from qcourse.gemm.w8a8 import Int8Dots, fp8_matmul, torch_int8_matmul
 from qcourse.layers.config import get_quantization_config
 from qcourse.layers.linear import Linear, quantize_layers
 from qcourse.models.loader import load_model
 from qcourse.numerics.grids import E4M3
 from qcourse.numerics.quantize import dequantize, fake_quantize, quantize
 from qcourse.numerics.schemes import FP8_TOKEN, INT8_TOKEN, PRESETS
+from qcourse.packing.packed import pack
 
 
 @pytest.mark.parametrize(("M", "K", "N"), [(1, 64, 8), (3, 100, 7), (33, 256, 48), (128, 1024, 16)])
@@ -112,3 +113,17 @@ class TestBadInput:
         scales = dict.fromkeys(load_model().linears(), 1.0) | {"model.layers.1.mlp.up_proj": scale}
         with pytest.raises(ValueError, match="model.layers.1.mlp.up_proj: .*scale"):
             load_model(quantization={"scheme": "W8A8_STATIC", "input_scales": scales})
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_codes_and_scales_of_tokens_are_those_of_quantize(dtype):
+    """Loud, quiet, silent and underflowing tokens alike: the compiled pass is `quantize`, bit for bit."""
+    pytest.importorskip("numba")
+    x = (torch.randn(9, 100) * torch.tensor([1, 1e30, 1e-30, 1e-38, 1e-42, 0, 1e5, 3e-5, 127.5]).unsqueeze(1)).to(dtype)
+    q = quantize(x, INT8_TOKEN)
+    p = pack(quantize(torch.randn(4, 100), PRESETS["W8A8"].weights), "plain")
+    codes, scale = Int8Dots(p, INT8_TOKEN).quantize(x)
+    assert torch.equal(codes, q.codes) and torch.equal(scale, q.scale)
+    x[3, 7] = torch.inf
+    with pytest.raises(ValueError, match="inf"):
+        Int8Dots(p, INT8_TOKEN).quantize(x)
