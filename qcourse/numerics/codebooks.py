@@ -73,6 +73,12 @@ class Codebook:
 
 E8M0 = ExponentGrid()
 TERNARY = Codebook("ternary", (-1.0, 0.0, 1.0))
+# 16 quantiles of a normal distribution, scaled to ±1, with an exact 0: QLoRA's NF4 (Dettmers et al. 2023, arXiv:2305.14314).
+NF4 = Codebook("nf4", (
+    -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334,
+    -0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224,
+    0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0,
+))  # fmt: skip
 # The 16 values of llama.cpp's IQ4_NL (a fit to the weights of models), in units of the block's scale.
 IQ4_NL = Codebook("iq4_nl", (
     -127.0, -104.0, -83.0, -65.0, -49.0, -35.0, -22.0, -10.0, 1.0, 13.0, 25.0, 38.0, 53.0, 69.0, 89.0, 113.0,

@@ -163,4 +163,6 @@ class FloatGrid:
 
 E4M3 = FloatGrid("e4m3", 4, 3, bias=7, max=448.0, nan_code=0x7F)
 E5M2 = FloatGrid("e5m2", 5, 2, bias=15, max=57344.0, nan_code=0x7F, ieee=True)
+E3M2 = FloatGrid("e3m2", 3, 2, bias=3, max=28.0)
+E2M3 = FloatGrid("e2m3", 2, 3, bias=1, max=7.5)
 E2M1 = FloatGrid("e2m1", 2, 1, bias=1, max=6.0)
