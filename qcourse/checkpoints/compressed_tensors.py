@@ -9,10 +9,10 @@ import torch
 
 from qcourse.checkpoints.keys import Keys
 from qcourse.checkpoints.rules import Rule, ignore
+from qcourse.numerics.formats import NVFP4_ARGS, block_float
 from qcourse.numerics.granularity import Granularity, per_block, per_channel, per_group, per_tensor, per_token
-from qcourse.numerics.grids import E4M3, IntGrid
+from qcourse.numerics.grids import E2M1, E2M3, E4M3, IntGrid
 from qcourse.numerics.schemes import QuantizationArgs, QuantizationScheme
-from qcourse.packing.compressed_tensors import MXFP4_WEIGHT, NVFP4_WEIGHT
 
 FORMATS = (
     "pack-quantized",
@@ -21,8 +21,15 @@ FORMATS = (
     "naive-quantized",
     "nvfp4-pack-quantized",
     "mxfp4-pack-quantized",
+    "mxfp6-pack-quantized",
+    "mxfp8-quantized",
 )
-FP4 = {"nvfp4-pack-quantized": (NVFP4_WEIGHT, "tensor_group"), "mxfp4-pack-quantized": (MXFP4_WEIGHT, "group")}
+BLOCK_FLOATS = {
+    "nvfp4-pack-quantized": (NVFP4_ARGS, "tensor_group"),
+    "mxfp4-pack-quantized": (block_float(E2M1), "group"),
+    "mxfp6-pack-quantized": (block_float(E2M3), "group"),
+    "mxfp8-quantized": (block_float(E4M3), "group"),
+}
 TOP = (  # of the whole config: how it was made
     "quant_method", "global_compression_ratio", "version", "quantization_status", "format", "config_groups", "ignore",
     "kv_cache_scheme", "sparsity_config", "transform_config", "moe_sparsity_config", "run_compressed",
@@ -85,10 +92,11 @@ def weight_args(a: Keys, form: str) -> QuantizationArgs:
     a.done()
     if strategy is None:  # as the library infers it
         strategy = "group" if G is not None and G > 0 else "channel" if G == -1 else "tensor"
-    if form in FP4:
-        args, its_strategy = FP4[form]
-        if (kind, bits, strategy, G or args.group_size, symmetric) != ("float", 4, its_strategy, args.group_size, True):
-            a.refuse("group_size", f"{form} holds 4-bit floats in blocks of {args.group_size}")
+    if form in BLOCK_FLOATS:
+        args, its_strategy = BLOCK_FLOATS[form]
+        given = (kind, bits, strategy, G or args.group_size, symmetric)
+        if given != ("float", args.num_bits, its_strategy, args.group_size, True):
+            a.refuse("group_size", f"{form} holds {args.num_bits}-bit floats in blocks of {args.group_size}")
         return args
     granularity = granularity_of(a, strategy, G, block)
     if kind == "float":
@@ -120,7 +128,9 @@ def granularity_of(a: Keys, strategy: str, G: int | None, block: list | None) ->
 
 
 def activation_args(a: Keys) -> QuantizationArgs:
-    """The args of input activations: int8 or E4M3, symmetric; a scale a token or a group, or one for all, static or not."""
+    """The args of input activations: int8 or E4M3, symmetric; a scale a token or a group, or one for all, static or not.
+    Floats of 8 or 4 bits in blocks of 32 under powers of two are MXFP8 and MXFP4."""
+    power_of_two = a.config.get("scale_dtype") == "torch.uint8"
     common(a)
     bits, kind = a.take("num_bits", kind=int, default=8), a.take("type", kind=str, default="int")
     strategy, G = a.take("strategy", kind=str, default=None), a.take("group_size", kind=int, default=None)
@@ -129,6 +139,10 @@ def activation_args(a: Keys) -> QuantizationArgs:
     a.only("actorder", None)
     a.only("block_structure", None)
     a.done()
+    if power_of_two:
+        if (kind, strategy, G, dynamic) != ("float", "group", 32, True) or bits not in (8, 4):
+            a.refuse("scale_dtype", "powers of two are read for dynamic floats of 8 or 4 bits in groups of 32")
+        return block_float(E4M3 if bits == 8 else E2M1)
     if bits != 8 or kind not in ("int", "float"):
         a.refuse("num_bits", f"{bits}-bit {kind} activations are not read here")
     strategy = strategy or ("group" if G else "token" if dynamic else "tensor")

@@ -10,7 +10,7 @@ EVERY = "Linear"  # the class name: every linear layer
 
 @dataclass(frozen=True)
 class Rule:
-    """Layers that `pattern` names get `scheme` (None: they stay in 16 bits), in `layout` when they come from a file.
+    """Layers that `pattern` names get `scheme` (None: they stay in 16 bits), in `layout`; None: the first that can hold it.
 
     pattern   "Linear" (every layer) · "re:…" (a regular expression, from the start of the name) · a whole name, "lm_head"
               or "model.layers.0.mlp.down_proj" · its last part, "down_proj" · a part above it, "model.layers.0"
@@ -19,7 +19,7 @@ class Rule:
 
     pattern: str
     scheme: QuantizationScheme | None
-    layout: str = "row"
+    layout: str | None = None
     required: bool = True
 
     def __post_init__(self):

@@ -62,6 +62,11 @@ def with_blocks(num_bits: int) -> Takes:
     return lambda w, a: operand.takes_blocks(a) and w.num_bits == num_bits and operand.takes(w)
 
 
+def with_any(num_bits: int) -> Takes:
+    """The same under activations of any kind: W4AFP8, and W4A8 with a scale a token."""
+    return lambda w, a: a is not None and w.num_bits == num_bits and operand.takes(w)
+
+
 def on_gpu(num_bits: int, step: int) -> Takes:
     """What the Triton kernels read: per channel, G = 16, 32 or 64, or a multiple of the step that they load at once."""
 
@@ -93,9 +98,9 @@ def int8_blocks(p, activations, input_scale) -> Callable:
 
 
 def rounded_blocks(p, activations, input_scale) -> Callable:
-    """make for `blocked` under int8 activations in blocks: x is rounded to them first."""
+    """make for `blocked` under quantized activations of any kind: x is rounded to them first, and multiplied as floats."""
     call, o = import_module("qcourse.gemm.cpu").blocked, operand.Operand.of(p)
-    return lambda x, bias=None: call(fake_quantize_input(x, activations, None), o, bias)
+    return lambda x, bias=None: call(fake_quantize_input(x, activations, input_scale), o, bias)
 
 
 def product_of(name: str) -> Callable:
@@ -123,6 +128,7 @@ TABLE: tuple[Kernel, ...] = (
     Kernel("int_dot", "cpu", ROWS, "int8 × int8 blocks", with_blocks(8), FLOATS, int8_blocks, "numba", few="int8 × int8"),
     Kernel("blocked", "cpu", ROWS, "int4 × int8 blocks", with_blocks(4), FLOATS, rounded_blocks, "numba"),
     Kernel("blocked", "cpu", ROWS, "int8 × int8 blocks", with_blocks(8), FLOATS, rounded_blocks, "numba"),
+    Kernel("blocked", "cpu", ROWS, "int4 × rounded x", with_any(4), FLOATS, rounded_blocks, "numba"),
     Kernel("w4a16_matmul", "cuda", ROWS, "int4, G 16…64, 128·n", on_gpu(4, 128), HALVES, W4_GPU, "triton"),
     Kernel("w8a16_matmul", "cuda", ROWS, "int8, G 16, 32, 64·n", on_gpu(8, 64), HALVES, W8_GPU, "triton"),
     Kernel("int8_dots", "cpu", PLAIN, "int8 × int8", w8a8.takes_int8, FLOATS, product_of("Int8Dots"), "numba", few="w8a8"),

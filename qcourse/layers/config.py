@@ -36,7 +36,7 @@ class RulesConfig(QuantizationConfig):
 
             scheme        a name of PRESETS                           group_size    G, or -1 for one scale a channel
             ignore        layers left in 16 bits (["lm_head"])        rules         [[pattern, scheme or None], …] instead
-            layout        how codes have to fit ("row")               input_scales  {layer: scale}, for static schemes
+            layout        how codes have to fit (a name of LAYOUTS)   input_scales  {layer: scale}, for static schemes
 
         Raises ValueError for an unknown key, scheme or value.
         """
@@ -48,7 +48,7 @@ class RulesConfig(QuantizationConfig):
         pairs = config.get("rules", [[EVERY, config.get("scheme")]])
         if not isinstance(pairs, (list, tuple)) or not all(isinstance(p, (list, tuple)) and len(p) == 2 for p in pairs):
             raise ValueError(f"rules is {pairs!r}: a list of [pattern, scheme] expected")
-        layout, G = config.get("layout", "row"), config.get("group_size")
+        layout, G = config.get("layout"), config.get("group_size")
         rules = ignore(config.get("ignore", ["lm_head"]))
         for pattern, name in pairs:
             rules.append(Rule(pattern, None if name is None else regrouped(scheme_of(name), G), layout))

@@ -19,7 +19,7 @@ from qcourse.numerics.qtensor import QTensor
 from qcourse.numerics.quantize import dequantize, quantize
 from qcourse.numerics.schemes import QuantizationScheme
 from qcourse.packing.layout import HALF_OR_FULL, Slot
-from qcourse.packing.packed import PackedWeight, layout_of, pack, unpack
+from qcourse.packing.packed import PackedWeight, holders, layout_of, pack, unpack
 
 Quantizer = Callable[..., QTensor]  # (W, args, name) → QTensor
 PIECE = 1 << 20  # weights that are unpacked at once
@@ -27,7 +27,8 @@ SINGLE = Slot((1,), (torch.float32, *HALF_OR_FULL), also=((),))  # a static scal
 
 
 class QuantizedLinearMethod(LinearMethodBase):
-    """`scheme` of the weight and the activations · `layout` of the tensors · `quantizer`: None when they come from a file.
+    """`scheme` of the weight and the activations · `layout` of the tensors, None for the first that can hold them ·
+    `quantizer`: None when they come from a file.
 
     input_scale: the static scale of the activations, when it comes with the config instead of the file.
     """
@@ -35,11 +36,12 @@ class QuantizedLinearMethod(LinearMethodBase):
     def __init__(
         self,
         scheme: QuantizationScheme,
-        layout: str = "row",
+        layout: str | None = None,
         quantizer: Quantizer | None = quantize,
         input_scale: float | None = None,
     ):
-        self.scheme, self.layout, self.quantizer = scheme, layout_of(layout), quantizer
+        self.scheme, self.quantizer = scheme, quantizer
+        self.layout = None if layout is None else layout_of(layout)
         self.input_scale = input_scale
 
     @property
@@ -55,8 +57,7 @@ class QuantizedLinearMethod(LinearMethodBase):
         that does not fit: G does not divide K, or N does not fill whole words."""
         N, K = sum(output_partition_sizes), input_size_per_partition
         try:
-            self.scheme.weights.granularity.check(K)
-            slots = self.layout.slots(self.scheme.weights, N, K)
+            slots = self.slots(N, K)
         except ValueError as e:
             raise ValueError(f"{layer.prefix}: {e}") from e
         if self.quantizer is not None:
@@ -68,6 +69,17 @@ class QuantizedLinearMethod(LinearMethodBase):
         if self.static and self.layout.input_scale:
             layer.slots = slots | {self.layout.input_scale: SINGLE}
             layer.register_parameter(self.layout.input_scale, nn.Parameter(torch.empty(1), requires_grad=False))
+
+    def slots(self, N: int, K: int) -> dict[str, Slot]:
+        """The tensors of the layout. Raises ValueError for one that cannot hold the scheme, naming those that can."""
+        args = self.scheme.weights
+        args.granularity.check(K)
+        if self.layout is None:
+            self.layout = layout_of(holders(args, N, K)[0])
+        try:
+            return self.layout.slots(args, N, K)
+        except ValueError as e:
+            raise ValueError(f"{e}; layouts that hold it: {', '.join(holders(args, N, K))}") from None
 
     def process_weights_after_loading(self, layer: nn.Module) -> None:
         """→ buffers in the layout that the fastest kernel reads, and `layer.product`; what was loaded is gone afterwards.

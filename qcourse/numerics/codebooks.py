@@ -64,15 +64,30 @@ class Codebook:
     def encode(self, x: Float[Tensor, "..."]) -> Shaped[Tensor, "..."]:
         """The place of the nearest value (of two equally near, the lower)."""
         v = torch.tensor(self.values, device=x.device)
-        return torch.bucketize(x.float(), (v[1:] + v[:-1]) / 2).to(torch.uint8)
+        return torch.bucketize(x.float().contiguous(), (v[1:] + v[:-1]) / 2).to(torch.uint8)
 
     def decode(self, codes: Shaped[Tensor, "..."]) -> Float[Tensor, "..."]:
         """The value at each place."""
         return torch.tensor(self.values, device=codes.device)[codes.int()]
 
 
+def dynamic_map() -> tuple[float, ...]:
+    """256 values from -1 to 1 in decades: 2^i steps in the decade 10^(i-7) … 10^(i-6), both signs, and 0 and 1.
+
+    Source: Dettmers 2015 (arXiv:1511.04561), bitsandbytes' `create_dynamic_map`.
+    """
+    found = [0.0, 1.0]
+    for i in range(7):
+        edges = torch.linspace(0.1, 1, 2**i + 1)
+        means = 10 ** (i - 6) * ((edges[:-1] + edges[1:]) / 2)
+        found += means.tolist() + (-means).tolist()
+    return tuple(sorted(found))
+
+
 E8M0 = ExponentGrid()
+DYNAMIC8 = Codebook("dynamic8", dynamic_map())  # of the scales of NF4
 TERNARY = Codebook("ternary", (-1.0, 0.0, 1.0))
+TQ2 = Codebook("tq2", (-1.0, 0.0, 1.0, 2.0))  # llama.cpp's ternary type: two bits could say 2, and no quantizer does
 # 16 quantiles of a normal distribution, scaled to ±1, with an exact 0: QLoRA's NF4 (Dettmers et al. 2023, arXiv:2305.14314).
 NF4 = Codebook("nf4", (
     -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334,

@@ -130,15 +130,20 @@ class FloatGrid:
         return torch.uint8
 
     def encode(self, x: Float[Tensor, "..."]) -> Shaped[Tensor, "..."]:
-        """The bit pattern of the nearest value (ties to even): n steps into binade e.
+        """The bit pattern of the nearest value (ties to even), out of the bits of fp32, which has the same parts.
 
-        code = ((e - e_min) << m) + n    carries into the next binade by itself, and covers subnormals
+            normal      drop the low 23 - m bits, rounding; count the exponent from this format's first binade
+            subnormal   add 2^(e_min + 23 - m): fp32 itself rounds to whole steps, and its low bits are their number
+
+        A carry into the next binade happens by itself in both.
         """
-        magnitude = x.abs().clamp_(max=self.max).float()
-        e_min = 1 - self.bias
-        exponent = (torch.frexp(magnitude).exponent - 1).masked_fill_(magnitude == 0, e_min).clamp_(min=e_min)
-        steps = torch.ldexp(magnitude, self.mantissa_bits - exponent).round_()
-        codes = torch.ldexp((exponent - e_min).float(), torch.tensor(self.mantissa_bits)) + steps
+        shift, e_min = 23 - self.mantissa_bits, 1 - self.bias
+        magnitude = x.abs().float().clamp_(max=self.max)
+        magic = torch.tensor(2.0 ** (e_min + shift), device=x.device)
+        bits = magnitude.view(torch.int32)
+        small = (magnitude + magic).view(torch.int32).sub_(magic.view(torch.int32))
+        normal = ((bits >> shift) & 1).add_(bits).add_((1 << (shift - 1)) - 1 - ((126 + e_min) << 23)) >> shift
+        codes = torch.where(magnitude < 2.0**e_min, small, normal)
         if self.nan_code is not None:
             codes.masked_fill_(x.isnan(), self.nan_code)
         return codes.add_(torch.signbit(x), alpha=1 << (self.num_bits - 1)).to(torch.uint8)
@@ -157,8 +162,14 @@ class FloatGrid:
         return torch.where(code >> (self.num_bits - 1) == 1, -value, value)
 
     def decode(self, codes: Shaped[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """The value of each code."""
-        return self.table().to(codes.device)[codes.int()]
+        """The value of each code: its bits, shifted to where a half has them, and the difference of the biases made good."""
+        shift, rest = 10 - self.mantissa_bits, (1 << (self.num_bits - 1)) - 1
+        wide = codes.short()
+        half = (wide & rest).bitwise_left_shift_(shift).bitwise_or_((wide >> (self.num_bits - 1)) << 15)
+        value = half.view(torch.float16).float().mul_(2.0 ** (15 - self.bias))
+        if self.nan_code is not None and not self.ieee:
+            value.masked_fill_((wide & rest) == self.nan_code, torch.nan)
+        return value
 
 
 E4M3 = FloatGrid("e4m3", 4, 3, bias=7, max=448.0, nan_code=0x7F)

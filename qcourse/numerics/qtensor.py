@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from qcourse.numerics.schemes import QuantizationArgs
+from qcourse.numerics.args import QuantizationArgs
 from qcourse.shapes import Integer, Shaped, Tensor
 
 

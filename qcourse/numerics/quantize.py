@@ -2,13 +2,14 @@
 
 import torch
 
-from qcourse.numerics import scaling
+from qcourse.numerics import ggml, scaling, two_level
+from qcourse.numerics.args import QuantizationArgs
 from qcourse.numerics.grids import Grid
 from qcourse.numerics.qtensor import QTensor
-from qcourse.numerics.schemes import QuantizationArgs
 from qcourse.shapes import Float, Tensor
 
 CHUNK = 1 << 20  # elements rounded at a time: the work buffer stays in cache instead of doubling the memory
+TWO_LEVEL = ("two_level", "four_over_six")
 FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -48,13 +49,22 @@ def refuse_nonfinite(W: Tensor, scale_source: Tensor, name: str) -> None:
     raise ValueError(f"{name} holds {W[index].item()} at index {index}: only finite values can be quantized")
 
 
-def quantize(W: Float[Tensor, "*lead K"], args: QuantizationArgs, name: str = "W") -> QTensor:
+def quantize(
+    W: Float[Tensor, "*lead K"],
+    args: QuantizationArgs,
+    name: str = "W",
+    importance: Float[Tensor, "K"] | None = None,
+    peak: float | None = None,
+) -> QTensor:
     """Round W to the nearest codes of `args.grid`, one scale a block of `args.granularity`.
 
         q = encode(w / s + z)        s: weight units per code step; encode rounds, then clamps
 
     >>> quantize(torch.tensor([[-1.0, 0.4]]), PRESETS["W8A16"].weights).codes
     tensor([[-127,   51]], dtype=torch.int8)
+
+    importance: how much each column matters (an imatrix), for GGUF's searched formats · peak: max|w| over matrices that
+    share NVFP4's upper scale.
 
     Raises ValueError if K % G != 0 (naming both and the nearest legal G), for NaN/inf (naming `name` and the
     index), and TypeError for a dtype other than fp32, fp16, bf16. Computed in fp32 on W's device, with the scale as it
@@ -64,20 +74,62 @@ def quantize(W: Float[Tensor, "*lead K"], args: QuantizationArgs, name: str = "W
     if W.dtype not in FLOATS:
         raise TypeError(f"{name} is {W.dtype}: quantize takes float32, float16 or bfloat16")
     blocks = args.granularity.blocks(W)
-    refuse_nonfinite(W, scaling.block_absmax(blocks), name)
+    top = scaling.block_absmax(blocks)
+    refuse_nonfinite(W, top, name)
+    refuse_unused(args, importance, peak)
+    if args.scaling == "ggml":
+        codes, kept, kept_zero = ggml.quantize_blocks(blocks, args, importance)
+    elif args.scaling == "centred":
+        codes, kept, kept_zero = centred(W, args)
+    elif args.scaling in TWO_LEVEL:
+        kept, s = two_level.scales(blocks, top, args, peak)
+        codes, kept_zero = rounded(blocks, s, None, args, lambda x, s: (x / s).add_(0.0)), None  # -0 → 0, as the others do
+    else:
+        codes, kept, kept_zero = stepwise(blocks, args)
+    return QTensor(args.granularity.unblocks(codes, W.shape), kept, kept_zero, args)
+
+
+def refuse_unused(args: QuantizationArgs, importance, peak) -> None:
+    """Raise ValueError for what this recipe would not look at."""
+    if importance is not None and args.scaling != "ggml":
+        raise ValueError(f"importance is for GGUF's searched formats; scaling={args.scaling!r} would not look at it")
+    if peak is not None and args.scaling not in TWO_LEVEL:
+        raise ValueError(f"peak is for scales of two levels (NVFP4); scaling={args.scaling!r} would not look at it")
+
+
+def stepwise(blocks: Tensor, args: QuantizationArgs) -> tuple[Tensor, Tensor | QTensor, Tensor | QTensor | None]:
+    """(codes, scale, zero point): scales first, as they are stored, then codes with them."""
+    if args.scaling == "nf4":  # codes first, with scales that are not rounded yet
+        scale = scaling.block_absmax(blocks).squeeze(-1)
+        return rounded(blocks, 1 / scale.clamp(min=1e-38), None, args, torch.mul), store(scale, args.scale)[0], None
     scale, zero = scaling.choose(blocks, args)
     kept, s = store(scale.squeeze(-1), args.scale)
     kept_zero, z = (None, None) if zero is None else store(zero.squeeze(-1), args.zero)
     if z is not None and args.zero_in == "weights":
         z = z / s  # w = s·q - m is s·(q - m/s): the same line serves both
-    codes = torch.empty(blocks.shape, dtype=args.grid.dtype, device=W.device)
-    s = s.masked_fill(s == 0, torch.inf).unsqueeze(-1)  # a quantized scale may be 0: whatever it stands for is code 0
-    for part, out, s_part, z_part in chunks(blocks, codes, s, None if z is None else z.unsqueeze(-1)):
-        x = torch.div(part, s_part)
+    return rounded(blocks, s, z, args), kept, kept_zero
+
+
+def centred(W: Tensor, args: QuantizationArgs) -> tuple[Tensor, Tensor, Tensor]:
+    """(codes, scale, minimum): the mean of all is taken off, then absmax. bitsandbytes' scales of scales."""
+    m = -W.float().mean().view(1, 1)
+    blocks = args.granularity.blocks(W.float() + m)
+    scale = scaling.block_absmax(blocks).squeeze(-1)
+    codes = rounded(blocks, 1 / scale.clamp(min=1e-38), None, args, torch.mul)
+    return codes, store(scale, args.scale)[0], store(m, args.zero)[0]
+
+
+def rounded(blocks: Tensor, s: Tensor, z: Tensor | None, args: QuantizationArgs, apply=torch.div) -> Tensor:
+    """Codes of blocks (R, C, G) under scales (R, C), a piece at a time."""
+    codes = torch.empty(blocks.shape, dtype=args.grid.dtype, device=blocks.device)
+    if apply is not torch.mul:
+        s = s.masked_fill(s == 0, torch.inf)  # a quantized scale may be 0: whatever it stands for is code 0
+    for part, out, s_part, z_part in chunks(blocks, codes, s.unsqueeze(-1), None if z is None else z.unsqueeze(-1)):
+        x = apply(part, s_part)
         if z_part is not None:
             x = x.add_(z_part) if args.zero_in == "weights" else x.round_().add_(z_part)
         out.copy_(args.grid.encode(x))
-    return QTensor(args.granularity.unblocks(codes, W.shape), kept, kept_zero, args)
+    return codes
 
 
 def chunks(blocks, codes, scale, zero_point):
@@ -109,7 +161,7 @@ def dequantize(q: QTensor, dtype: torch.dtype = torch.float32) -> Float[Tensor, 
         values = values.sub_(zero)
     scale = values_of(q.scale, args.scale).unsqueeze(-1)
     values = values.mul_(scale) if scale.dtype == values.dtype else (values * scale).float()
-    if zero is not None and args.zero_in == "weights":
+    if zero is not None and args.zero_in != "steps":
         values = values - zero
     values = args.granularity.unblocks(values, q.shape)
     if q.order is not None:

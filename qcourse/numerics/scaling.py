@@ -4,14 +4,17 @@ absmax      nothing is clipped; one outlier coarsens its whole block
 minmax      for one-sided data: a zero point shifts the grid so that no code is wasted
 percentile  ignore the largest few: their error grows, everyone else's shrinks
 mse         try shrunken ranges, keep the one with the smallest squared error
-exponent    a power of two, as the MX formats have it
+floor, even, ceil, round_up   a power of two, as the MX formats have it: roundings of the exponent
+mean        mean |w|, for ternary weights
 max         for numbers that are never negative, on a grid from 0: the scales of K-quants
 """
 
+import math
+
 import torch
 
+from qcourse.numerics.args import QuantizationArgs
 from qcourse.numerics.grids import Grid
-from qcourse.numerics.schemes import QuantizationArgs
 from qcourse.shapes import Float, Tensor
 
 TINY = torch.finfo(torch.float32).tiny
@@ -28,7 +31,7 @@ def positive(scale: Float[Tensor, "r g 1"]) -> Float[Tensor, "r g 1"]:
 def block_absmax(blocks: Float[Tensor, "r g G"]) -> Float[Tensor, "r g 1"]:
     """max |w| of each block without a temporary the size of W. NaN and inf come through (quantize refuses them)."""
     low, high = torch.aminmax(blocks, dim=-1, keepdim=True)
-    return torch.maximum(high, -low).float()
+    return torch.maximum(high, -low).abs_().float()  # of 0 and -0, the 0
 
 
 def absmax(blocks: Float[Tensor, "r g G"], grid: Grid) -> Float[Tensor, "r g 1"]:
@@ -71,23 +74,45 @@ def maximum(blocks: Float[Tensor, "r g G"], grid: Grid) -> Float[Tensor, "r g 1"
     return positive(block_absmax(blocks) / grid.qmax)
 
 
-def exponent(blocks: Float[Tensor, "r g G"], grid: Grid) -> Float[Tensor, "r g 1"]:
-    """scale = 2^(floor(log2 absmax) - floor(log2 grid.limit)): the OCP rule, under which the loudest may saturate.
+def mean(blocks: Float[Tensor, "r g G"], grid: Grid) -> Float[Tensor, "r g 1"]:
+    """scale = mean |w|: for -1, 0, 1, where absmax would leave nearly everything at 0.
 
-    Source: OCP Microscaling Formats v1.0, §6.3.
+    Source: Ma et al. 2024, BitNet b1.58 (arXiv:2402.17764).
     """
-    absmax = positive(block_absmax(blocks))
-    top = torch.frexp(torch.tensor(grid.limit)).exponent - 1
-    return torch.ldexp(torch.ones_like(absmax), (torch.frexp(absmax).exponent - 1 - top).clamp_(-127, 127))
+    return positive(blocks.float().abs().mean(-1, keepdim=True))
 
 
-def choose(blocks: Float[Tensor, "r g G"], args: QuantizationArgs) -> tuple[Tensor, Tensor | None]:
-    """(scale, zero point or None), (rows, groups, 1) each, by the rule that `args.scaling` names."""
-    if args.zero is not None:
-        return minmax(blocks, args.grid) if args.zero_in == "steps" else minimum(blocks, args)
-    return {"absmax": absmax, "percentile": percentile, "mse": mse, "exponent": exponent, "max": maximum}[args.scaling](
-        blocks, args.grid
-    ), None
+def inverse(blocks: Float[Tensor, "r g G"], grid: Grid) -> Float[Tensor, "r g 1"]:
+    """absmax by way of the reciprocal: 1 / (limit / max|w|), the bits that a file with a dividing scale leads to."""
+    return positive(1 / (grid.limit / positive(block_absmax(blocks))))
+
+
+def exponent(rule: str):
+    """The scale of MX formats: a power of two, 2^(e - emax), emax that of the grid's largest number. e is, by `rule`:
+
+        floor     floor(log2 absmax): the loudest may lie beyond the grid, and saturates (OCP, torchao FLOOR)
+        even      the same, but rounded up first as a mantissa of the grid's width would be (torchao EVEN)
+        even_fp4  the same with FP4's one bit, whatever the grid is       (compressed-tensors' MXFP8)
+        ceil      ceil(log2 absmax)                                                        (torchao CEIL)
+        round_up  the least at which nothing saturates: ceil(log2(absmax / limit)) + emax  (torchao RCEIL)
+
+    All are exact: exponents are read from the float's own bits. Source: OCP Microscaling Formats v1.0, §6.3.
+    """
+
+    def rounded(blocks: Float[Tensor, "r g G"], grid: Grid) -> Float[Tensor, "r g 1"]:
+        absmax, emax = block_absmax(blocks), math.frexp(grid.limit)[1] - 1
+        loudest = absmax
+        if rule in ("even", "even_fp4"):
+            width = 1 if rule == "even_fp4" else grid.mantissa_bits
+            loudest = (loudest.view(torch.int32) + (1 << (22 - width))).view(torch.float32)
+        if rule == "round_up":
+            loudest = loudest / (grid.limit * 2.0**-emax)
+        fraction, e = torch.frexp(loudest)
+        e = e - (fraction == 0.5).int() if rule in ("ceil", "round_up") else e - 1
+        e = (e - emax).clamp_(-127, 127).masked_fill_(absmax == 0, -127)
+        return torch.ldexp(torch.ones_like(absmax), e)
+
+    return rounded
 
 
 def percentile(blocks: Float[Tensor, "r g G"], grid: Grid, p: float = 0.99) -> Float[Tensor, "r g 1"]:
@@ -118,3 +143,16 @@ def mse(blocks: Float[Tensor, "r g G"], grid: Grid, steps: int = 40, lowest: flo
         better = error < best_error
         best, best_error = torch.where(better, scale, best), torch.where(better, error, best_error)
     return best
+
+
+def choose(blocks: Float[Tensor, "r g G"], args: QuantizationArgs) -> tuple[Tensor, Tensor | None]:
+    """(scale, zero point or None), (rows, groups, 1) each, by the rule that `args.scaling` names."""
+    if args.scaling == "minmax":
+        return minmax(blocks, args.grid) if args.zero_in == "steps" else minimum(blocks, args)
+    return RULES[args.scaling](blocks, args.grid), None
+
+
+RULES = {
+    "absmax": absmax, "percentile": percentile, "mse": mse, "max": maximum, "mean": mean, "inverse": inverse,
+    **{rule: exponent(rule) for rule in ("floor", "even", "even_fp4", "ceil", "round_up")},
+}  # fmt: skip

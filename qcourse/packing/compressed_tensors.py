@@ -4,10 +4,9 @@
                            weight_scale (N, K/G) · weight_zero_point int32 (ceil(N·B/32), K/G), along N · weight_shape
     int-quantized          weight int8 (N, K) · weight_scale · weight_zero_point int8
     float-quantized        weight E4M3 (N, K) · weight_scale, by block (ceil(N/128), ceil(K/128))
-    nvfp4-pack-quantized   weight_packed uint8 (N, K/2), low nibble first · weight_scale E4M3 (N, K/16) ·
-                           weight_global_scale fp32 (1): it *divides*; s = weight_scale / weight_global_scale
-    mxfp4-pack-quantized   weight_packed uint8 (N, K/2) · weight_scale uint8 (N, K/32) = exponent + 127
+    fp8                    the same in DeepSeek's words: weight_scale_inv, which *multiplies* in spite of its name
 
+The formats of block floats (NVFP4 and the MX family) are in `block_floats`.
 One scale for all of W is stored as (1,). `weight_g_idx` (K) is the act_order of older files.
 Source: compressed-tensors 0.20, `compressors/` (proven by its own files: tests/checkpoints). Notebook 02 §4.
 """
@@ -16,9 +15,8 @@ from dataclasses import replace
 
 import torch
 
-from qcourse.numerics.codebooks import E8M0
-from qcourse.numerics.granularity import per_group, per_tensor
-from qcourse.numerics.grids import E2M1, E4M3, Grid, IntGrid
+from qcourse.numerics.granularity import per_tensor
+from qcourse.numerics.grids import E4M3, IntGrid
 from qcourse.numerics.qtensor import QTensor
 from qcourse.numerics.schemes import QuantizationArgs
 from qcourse.packing import bits
@@ -27,8 +25,6 @@ from qcourse.packing.order import g_idx_of, order_of, sorted_codes, unsorted_cod
 from qcourse.shapes import Tensor
 
 SINGLE = {"also": ((1,), ())}  # one scale for the whole matrix
-NVFP4_WEIGHT = QuantizationArgs(E2M1, per_group(16), scale=QuantizationArgs(E4M3, per_tensor, scale=torch.float32))
-MXFP4_WEIGHT = QuantizationArgs(E2M1, per_group(32), "exponent", scale=E8M0)
 
 
 def single(scale: Tensor, args: QuantizationArgs, N: int, K: int) -> Tensor:
@@ -37,10 +33,10 @@ def single(scale: Tensor, args: QuantizationArgs, N: int, K: int) -> Tensor:
 
 
 class Quantized(Layout):
-    """int-quantized and float-quantized: one code in one byte."""
+    """int-quantized and float-quantized: one code in one byte. scale: the name of the scales."""
 
-    def __init__(self, name: str, dtype: torch.dtype):
-        self.name, self.dtype = name, dtype
+    def __init__(self, name: str, dtype: torch.dtype, scale: str = "weight_scale"):
+        self.name, self.dtype, self.scale = name, dtype, scale
 
     def slots(self, args: QuantizationArgs, N: int, K: int) -> dict[str, Slot]:
         """weight, weight_scale, weight_zero_point. Raises ValueError for a grid that is not this format's."""
@@ -53,18 +49,18 @@ class Quantized(Layout):
         only_plain(args, self.name)
         args.granularity.check(K)
         scale = scale_slot(args, N, K, **SINGLE if args.granularity == per_tensor else {})
-        found = {"weight": Slot((N, K), (self.dtype,), {"N": Cut(0), "K": Cut(1)}), "weight_scale": scale}
+        found = {"weight": Slot((N, K), (self.dtype,), {"N": Cut(0), "K": Cut(1)}), self.scale: scale}
         if args.zero is not None:
             found["weight_zero_point"] = replace(scale, dtypes=(torch.int8,))
         return found
 
     def _pack(self, q: QTensor) -> dict[str, Tensor]:
         flat = (lambda t: t.reshape(1)) if q.args.granularity == per_tensor else lambda t: t
-        found = {"weight": q.codes.view(self.dtype), "weight_scale": flat(q.scale)}
+        found = {"weight": q.codes.view(self.dtype), self.scale: flat(q.scale)}
         return found if q.zero_point is None else found | {"weight_zero_point": flat(q.zero_point)}
 
     def _unpack(self, t: dict[str, Tensor], args: QuantizationArgs, N: int, K: int) -> QTensor:
-        scale = single(t["weight_scale"], args, N, K)
+        scale = single(t[self.scale], args, N, K)
         zero = None if args.zero is None else single(t["weight_zero_point"], args, N, K)
         return QTensor(t["weight"].view(args.grid.dtype), scale, zero, with_scales_of(args, scale))
 
@@ -126,46 +122,3 @@ def whole_words(num_bits: int) -> tuple[int, int]:
     """(codes, words): the fewest codes of B bits that fill whole int32 words; 4 bits: (8, 1), 3 bits: (32, 3)."""
     codes = next(n for n in (4, 8, 16, 32) if n * num_bits % 32 == 0)
     return codes, codes * num_bits // 32
-
-
-class Fp4Packed(Layout):
-    """nvfp4-pack-quantized and mxfp4-pack-quantized: two E2M1 codes a byte, a scale a block."""
-
-    def __init__(self, name: str, args: QuantizationArgs):
-        self.name, self.args = name, args
-
-    def slots(self, args: QuantizationArgs, N: int, K: int) -> dict[str, Slot]:
-        """Raises ValueError for other args than this format's, or when the block does not divide K."""
-        if args != self.args:
-            raise ValueError(
-                f"{self.name} holds {self.args.grid}, {self.args.granularity}; not {args.grid}, {args.granularity}"
-            )
-        args.granularity.check(K)
-        G, mx = args.group_size, isinstance(args.scale, Grid)
-        found = {
-            "weight_packed": Slot((N, K // 2), (torch.uint8,), {"N": Cut(0), "K": Cut(1, 2)}),
-            "weight_scale": Slot((N, K // G), (torch.uint8 if mx else torch.float8_e4m3fn,), {"N": Cut(0), "K": Cut(1, G)}),
-        }
-        return found if mx else found | {"weight_global_scale": Slot((1,), (torch.float32,), also=((),))}
-
-    def _pack(self, q: QTensor) -> dict[str, Tensor]:
-        packed = bits.pack_nibbles(q.codes)
-        if isinstance(q.args.scale, Grid):
-            return {"weight_packed": packed, "weight_scale": q.scale}
-        divisor = (1 / q.scale.scale.double()).float().reshape(1)
-        return {
-            "weight_packed": packed,
-            "weight_scale": q.scale.codes.view(torch.float8_e4m3fn),
-            "weight_global_scale": divisor,
-        }
-
-    def _unpack(self, t: dict[str, Tensor], args: QuantizationArgs, N: int, K: int) -> QTensor:
-        codes = bits.unpack_nibbles(t["weight_packed"])
-        if isinstance(args.scale, Grid):
-            return QTensor(codes, t["weight_scale"], None, args)
-        divisor = t["weight_global_scale"].double().reshape(1, 1)
-        if not (torch.isfinite(divisor) & (divisor > 0)).all():
-            raise ValueError(f"weight_global_scale is {divisor.item()}: a positive number expected")
-        # The reciprocal in fp64: its own reciprocal, rounded to fp32, is the stored number again.
-        scale = QTensor(t["weight_scale"].view(torch.uint8), 1 / divisor, None, args.scale)
-        return QTensor(codes, scale, None, args)

@@ -17,7 +17,9 @@ A block is a run of fields. Whatever a field holds, it is packed in one way, wit
     Q8_0         34     d f16 · qs 32 (int8)                          d·q
     IQ4_NL       18     d f16 · qs 16                                 d·table[q]
 
-    256 weights         (16 sub-blocks of 16 weights, or 8 of 32; scale code s and min code m of each)
+    256 weights
+    TQ2_0        66     qs 64 · d f16                                 d·(q - 1), q: 0, 1, 2
+                        (16 sub-blocks of 16 weights, or 8 of 32; scale code s and min code m of each)
     Q2_K         84     scales 16 (m s) · qs 64 · d f16 · dmin f16    d·s·q - dmin·m           s, m: 4 bits
     Q3_K         110    hmask 32 (bit 2) · qs 64 (bits 0-1)           d·(s - 32)·(q - 4)       s: 6 bits
                         · scales 12 · d f16
@@ -70,6 +72,7 @@ BLOCKS = {
     "Q5_1": BlockType(32, {"d": 2, "m": 2, "qh": 4, "qs": 16}, (LOW, ("qh", 1, 1))),
     "Q8_0": BlockType(32, {"d": 2, "qs": 32}, (("qs", 8, 32),), 0),  # two's complement: nothing to subtract
     "IQ4_NL": BlockType(32, {"d": 2, "qs": 16}, (LOW,)),
+    "TQ2_0": BlockType(256, {"qs": 64, "d": 2}, (("qs", 2, 32),)),
     "Q2_K": BlockType(256, {"scales": 16, "qs": 64, "d": 2, "dmin": 2}, (("qs", 2, 32),)),
     "Q3_K": BlockType(256, {"hmask": 32, "qs": 64, "scales": 12, "d": 2}, (("qs", 2, 32), ("hmask", 1, 32)), 4),
     "Q4_K": BlockType(256, SUPER | {"qs": 128}, (("qs", 4, 32),)),

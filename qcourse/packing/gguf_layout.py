@@ -1,4 +1,4 @@
-"""GGUF's layout: one tensor, `blocks` uint8 (N, bytes of a row), and the recipe (`QuantizationArgs`) of each block type.
+"""GGUF's layout: one tensor, `blocks` uint8 (N, bytes of a row), for every recipe of `GGUF_ARGS`.
 
     32 weights share a scale   Q4_0 Q5_0 Q8_0 IQ4_NL: fp16 scales          Q4_1 Q5_1: and fp16 minima, w = s·q - m, m = -min
     256 weights, two levels    Q3_K Q6_K: scales are codes with an fp16 scale of their own, one for 256 weights
@@ -11,59 +11,24 @@ them). Which type a recipe belongs to is found by comparing, so a recipe is the 
 
 import torch
 
-from qcourse.numerics.codebooks import IQ4_NL
-from qcourse.numerics.granularity import per_group
-from qcourse.numerics.grids import IntGrid
+from qcourse.numerics.args import QuantizationArgs
+from qcourse.numerics.formats import GGUF_ARGS
 from qcourse.numerics.qtensor import QTensor
-from qcourse.numerics.schemes import QuantizationArgs
 from qcourse.packing.gguf import BLOCKS, Blocks, join, split
 from qcourse.packing.layout import Cut, Layout, Slot
 from qcourse.shapes import Float, Tensor
-
-HALF = torch.float16
-
-
-def symmetric(grid, scale=HALF, group_size: int = 32) -> QuantizationArgs:
-    """w = s·q."""
-    return QuantizationArgs(grid, per_group(group_size), scale=scale)
-
-
-def shifted(num_bits: int, scale=HALF, group_size: int = 32) -> QuantizationArgs:
-    """w = s·q - m, both stored alike; codes from 0."""
-    grid = IntGrid(num_bits, signed=False)
-    return QuantizationArgs(grid, per_group(group_size), "minmax", scale=scale, zero=scale, zero_in="weights")
-
-
-def super_scale(num_bits: int, signed: bool, count: int) -> QuantizationArgs:
-    """Scales that are codes, `count` of them (256 weights) under one fp16 scale."""
-    return QuantizationArgs(IntGrid(num_bits, signed), per_group(count), "absmax" if signed else "max", scale=HALF)
-
-
-GGUF_ARGS = {
-    "Q4_0": symmetric(IntGrid(4)),
-    "Q4_1": shifted(4),
-    "Q5_0": symmetric(IntGrid(5)),
-    "Q5_1": shifted(5),
-    "Q8_0": symmetric(IntGrid(8)),
-    "IQ4_NL": symmetric(IQ4_NL),
-    "Q2_K": shifted(2, super_scale(4, False, 16), 16),
-    "Q3_K": symmetric(IntGrid(3), super_scale(6, True, 16), 16),
-    "Q4_K": shifted(4, super_scale(6, False, 8)),
-    "Q5_K": shifted(5, super_scale(6, False, 8)),
-    "Q6_K": symmetric(IntGrid(6), super_scale(8, True, 16), 16),
-}
 
 
 def kind_of(args: QuantizationArgs) -> str:
     """The block type of a recipe. Raises ValueError when it is none of GGUF's, listing them."""
     for kind, theirs in GGUF_ARGS.items():
-        if theirs == args:
+        if theirs.same_storage(args):
             return kind
     raise ValueError(f"the GGUF layout holds {', '.join(GGUF_ARGS)}; this recipe is none of them: {args}")
 
 
 class Gguf(Layout):
-    """Rows of blocks, any of the eleven types."""
+    """Rows of blocks, any of the twelve types."""
 
     name = "gguf"
     input_scale = None

@@ -138,13 +138,15 @@ def check_record(q: QTensor, N: int, K: int) -> None:
     if tuple(q.codes.shape) != (N, K) or q.codes.dtype != q.args.grid.dtype:
         raise ValueError(f"codes {tuple(q.codes.shape)} {q.codes.dtype}: ({N}, {K}) {q.args.grid.dtype} expected")
     wanted = q.args.granularity.scales(N, K)
+    zeros = q.args.zeros(N, K)
     for name, t, how in (("scale", q.scale, q.args.scale), ("zero_point", q.zero_point, q.args.zero)):
         if (t is None) != (how is None):
             raise ValueError(f"{name}: {'missing' if t is None else 'unexpected'} for zero={q.args.zero}")
-        if t is not None and tuple(t.shape) != wanted:
-            raise ValueError(f"{name} has shape {tuple(t.shape)}: {wanted} expected")
+        shape = zeros if name == "zero_point" else wanted
+        if t is not None and tuple(t.shape) != shape:
+            raise ValueError(f"{name} has shape {tuple(t.shape)}: {shape} expected")
         if isinstance(t, QTensor):
-            check_record(t, *wanted)
+            check_record(t, *shape)
         elif t is not None and is_float(how) and t.dtype != how and t.dtype != torch.float64:
             raise ValueError(f"{name} is {t.dtype}: {how} expected")
 

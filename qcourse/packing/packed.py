@@ -7,10 +7,13 @@ from dataclasses import dataclass
 
 import torch
 
+from qcourse.numerics.args import QuantizationArgs
+from qcourse.numerics.grids import E2M1, E2M3, E4M3
 from qcourse.numerics.qtensor import QTensor
-from qcourse.numerics.schemes import QuantizationArgs
 from qcourse.packing.awq import Awq
-from qcourse.packing.compressed_tensors import MXFP4_WEIGHT, NVFP4_WEIGHT, Fp4Packed, PackQuantized, Quantized
+from qcourse.packing.bitsandbytes import BitsAndBytes
+from qcourse.packing.block_floats import block_float_layouts
+from qcourse.packing.compressed_tensors import PackQuantized, Quantized
 from qcourse.packing.gguf_layout import Gguf
 from qcourse.packing.gptq import Gptq
 from qcourse.packing.layout import Layout
@@ -26,12 +29,13 @@ LAYOUTS: dict[str, Layout] = {
         PackQuantized(),
         Quantized("int-quantized", torch.int8),
         Quantized("float-quantized", torch.float8_e4m3fn),
-        Fp4Packed("nvfp4-pack-quantized", NVFP4_WEIGHT),
-        Fp4Packed("mxfp4-pack-quantized", MXFP4_WEIGHT),
+        Quantized("fp8", torch.float8_e4m3fn, scale="weight_scale_inv"),
+        *block_float_layouts({"mxfp4-pack-quantized": E2M1, "mxfp6-pack-quantized": E2M3, "mxfp8-quantized": E4M3}),
         Gptq(1),
         Gptq(2),
         Awq(),
         Gguf(),
+        BitsAndBytes(),
     )
 }
 
@@ -41,6 +45,20 @@ def layout_of(name: str) -> Layout:
     if name not in LAYOUTS:
         raise ValueError(f"unknown layout {name!r}: one of {', '.join(LAYOUTS)}")
     return LAYOUTS[name]
+
+
+def holders(args: QuantizationArgs, N: int, K: int) -> list[str]:
+    """The layouts that can hold a weight (N, K) quantized so, our own first. Raises ValueError when none can, saying why."""
+    found, why = [], ""
+    for name, layout in LAYOUTS.items():
+        try:
+            layout.slots(args, N, K)
+            found.append(name)
+        except ValueError as e:
+            why = why or str(e)
+    if not found:
+        raise ValueError(why)
+    return found
 
 
 @dataclass(frozen=True)
@@ -73,8 +91,13 @@ class PackedWeight:
         return sum(t.untyped_storage().nbytes() for t in self.tensors.values())
 
 
-def pack(q: QTensor, layout: str = "row") -> PackedWeight:
-    """The codes of q (N, K) in a layout. Raises ValueError for an unknown layout, and when this one cannot hold q."""
+def pack(q: QTensor, layout: str | None = None) -> PackedWeight:
+    """The codes of q (N, K) in a layout; None: the first that can hold it, `row` for all that have plain scales.
+
+    Raises ValueError for an unknown layout, and when this one (or none) can hold q.
+    """
+    if layout is None:
+        layout = "row" if q.codes.dim() != 2 else holders(q.args, *q.shape)[0]
     return PackedWeight(layout_of(layout).pack(q), tuple(q.codes.shape), q.args, layout)
 
 

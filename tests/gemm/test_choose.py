@@ -16,9 +16,9 @@ from qcourse.gemm.choose import choose, repack
 from qcourse.gemm.mismatch import KernelMismatch
 from qcourse.gemm.reference import reference
 from qcourse.models.loader import load_model
+from qcourse.numerics.formats import NVFP4_ARGS
 from qcourse.numerics.quantize import dequantize, quantize
 from qcourse.numerics.schemes import PRESETS
-from qcourse.packing.compressed_tensors import NVFP4_WEIGHT
 from qcourse.packing.packed import pack, unpack
 
 
@@ -69,7 +69,7 @@ def test_home_is_what_the_fastest_kernel_reads_and_else_rows_or_the_files_own():
     for preset, scheme in PRESETS.items():
         home = table.home(scheme.weights, scheme.input_activations, (16, 256), "cpu", "gptq")
         assert home == home_of(preset), preset
-    assert table.home(NVFP4_WEIGHT, None, (16, 256), "cpu", "nvfp4-pack-quantized") == "nvfp4-pack-quantized"
+    assert table.home(NVFP4_ARGS, None, (16, 256), "cpu", "nvfp4-pack-quantized") == "nvfp4-pack-quantized"
 
 
 def test_static_scales_are_checked():

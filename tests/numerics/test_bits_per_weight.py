@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from qcourse.numerics.codebooks import E8M0, TERNARY, Codebook
+from qcourse.numerics.formats import GGUF_ARGS, MXFP4_ARGS, NVFP4_ARGS, shifted, super_scale, symmetric
 from qcourse.numerics.granularity import per_block, per_channel, per_group, per_tensor
 from qcourse.numerics.grids import E2M1, E4M3, FloatGrid, IntGrid
 from qcourse.numerics.quantize import quantize
 from qcourse.numerics.schemes import PRESETS, QuantizationArgs, int_weight, stored_bits
-from qcourse.packing.compressed_tensors import MXFP4_WEIGHT, NVFP4_WEIGHT
 from qcourse.packing.gguf import BLOCKS
-from qcourse.packing.gguf_layout import GGUF_ARGS, Gguf, shifted, super_scale, symmetric
+from qcourse.packing.gguf_layout import Gguf
 from qcourse.packing.packed import pack
 
 N, K = 4096, 16384
@@ -45,13 +45,13 @@ BUDGETS = {
     "IQ4_XS": (symmetric(NF4, super_scale(6, True, 8)), 4 + 6 / 32 + 16 / 256, 4.25),
     "TQ2_0": (symmetric(TERNARY, group_size=256), 2 + 16 / 256, 2.0625),
     # microscaling: 32 weights share an E8M0 exponent of 8 bits
-    "MXFP4": (MXFP4_WEIGHT, 4 + 8 / 32, 4.25),
-    "MXFP6 E2M3": (MXFP4_WEIGHT.with_(grid=E2M3), 6 + 8 / 32, 6.25),
-    "MXFP6 E3M2": (MXFP4_WEIGHT.with_(grid=E3M2), 6 + 8 / 32, 6.25),
-    "MXFP8": (MXFP4_WEIGHT.with_(grid=E4M3), 8 + 8 / 32, 8.25),
-    "MXINT8": (MXFP4_WEIGHT.with_(grid=IntGrid(8)), 8 + 8 / 32, 8.25),
+    "MXFP4": (MXFP4_ARGS, 4 + 8 / 32, 4.25),
+    "MXFP6 E2M3": (MXFP4_ARGS.with_(grid=E2M3), 6 + 8 / 32, 6.25),
+    "MXFP6 E3M2": (MXFP4_ARGS.with_(grid=E3M2), 6 + 8 / 32, 6.25),
+    "MXFP8": (MXFP4_ARGS.with_(grid=E4M3), 8 + 8 / 32, 8.25),
+    "MXINT8": (MXFP4_ARGS.with_(grid=IntGrid(8)), 8 + 8 / 32, 8.25),
     # NVFP4: an E4M3 scale for 16 weights, one fp32 scale over all of those
-    "NVFP4": (NVFP4_WEIGHT, 4 + 8 / 16 + 32 / (N * K), 4.5),
+    "NVFP4": (NVFP4_ARGS, 4 + 8 / 16 + 32 / (N * K), 4.5),
     # QLoRA: fp32 absmax for 64 weights costs 0.5; in 8 bits, 256 of them under one fp32, 0.127
     "NF4": (QuantizationArgs(NF4, per_group(64), scale=FP32), 4 + 32 / 64, 4.5),
     "NF4, double quantization": (QuantizationArgs(NF4, per_group(64), scale=ABSMAX_IN_8), 4 + 8 / 64 + 32 / 64 / 256, 4.127),
@@ -75,7 +75,7 @@ BUDGETS = {
     "HQQ, quantized scales": (HQQ_ZERO.with_(scale=Q4_BY_8, zero=Q4_BY_8), 4 + 2 * (8 + 16 / 128) / 64, 4.254),
     # three levels: a scale of scales of scales. 2-bit codes, 8 bits for 16, 8 bits for 8 of those, fp32 over all
     "three levels": (
-        symmetric(IntGrid(2), QuantizationArgs(E4M3, per_group(8), scale=NVFP4_WEIGHT.scale), 16),
+        symmetric(IntGrid(2), QuantizationArgs(E4M3, per_group(8), scale=NVFP4_ARGS.scale), 16),
         2 + (8 + (8 + 32 / (N * K / 128)) / 8) / 16, 2.5625,
     ),
 }  # fmt: skip
@@ -102,7 +102,7 @@ def test_gguf_costs_its_blocks(kind):
     assert math.prod(slot.shape) * 8 == args.bits_per_weight(8, 512) * 8 * 512
 
 
-@pytest.mark.parametrize(("args", "layout"), [(NVFP4_WEIGHT, "nvfp4-pack-quantized"), (MXFP4_WEIGHT, "mxfp4-pack-quantized"),
+@pytest.mark.parametrize(("args", "layout"), [(NVFP4_ARGS, "nvfp4-pack-quantized"), (MXFP4_ARGS, "mxfp4-pack-quantized"),
                          (QuantizationArgs(E4M3, per_block(128, 128), scale=FP32), "float-quantized"),
                          (W["W4A16"], "words")])  # fmt: skip
 def test_measured_bytes(args, layout):
@@ -115,7 +115,7 @@ def test_ragged_blocks_and_few_rows_cost_what_is_stored():
     args = QuantizationArgs(E4M3, per_block(128, 128), scale=FP32)
     assert args.bits_per_weight(130, 300) == 8 + 6 * 32 / (130 * 300)
     assert W["W8A16_TENSOR"].bits_per_weight(1, 16) == 8 + 16 / 16
-    assert NVFP4_WEIGHT.bits_per_weight(1, 16) == 4 + (8 + 32) / 16
+    assert NVFP4_ARGS.bits_per_weight(1, 16) == 4 + (8 + 32) / 16
 
 
 def test_what_one_scale_takes():

@@ -95,6 +95,7 @@ def test_codes_fill_their_range():
         "Q4_K": 4,
         "Q5_K": 5,
         "Q6_K": 6,
+        "TQ2_0": 2,
     }
     for kind in BLOCKS:
         codes = split(random_rows(kind, 50, 10), kind).codes.long()
@@ -136,7 +137,7 @@ def test_errors():
 
 # Bits a weight as published (llama.cpp's README of quantize, ggml-common.h): bytes of a block · 8 / its weights.
 BUDGETS = {"Q4_0": 4.5, "Q4_1": 5, "Q5_0": 5.5, "Q5_1": 6, "Q8_0": 8.5, "IQ4_NL": 4.5, "Q2_K": 2.625, "Q3_K": 3.4375,
-           "Q4_K": 4.5, "Q5_K": 5.5, "Q6_K": 6.5625}  # fmt: skip
+           "Q4_K": 4.5, "Q5_K": 5.5, "Q6_K": 6.5625, "TQ2_0": 2.0625}  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", BLOCKS)
@@ -178,7 +179,9 @@ def test_what_is_quantized_here_can_be_written(kind):
     W = torch.randn(8, 512)
     q = quantize(W, GGUF_ARGS[kind])
     assert torch.equal(dequantize(unpack(pack(q, "gguf"))), dequantize(q))
-    limit = {"Q2_K": 0.45, "Q3_K": 0.25}.get(kind, 0.13)  # min and max to the nearest, without ggml's search: looser than it
+    limit = {"Q2_K": 0.45, "Q3_K": 0.25, "TQ2_0": 0.9}.get(
+        kind, 0.13
+    )  # min and max to the nearest, without ggml's search: looser than it
     assert (dequantize(q) - W).norm() < limit * W.norm()
 
 
@@ -187,11 +190,11 @@ def test_another_recipe_is_refused():
         pack(quantize(torch.randn(4, 256), PRESETS["W4A16"].weights), "gguf")
 
 
-def test_all_positive_weights_have_a_minimum_of_zero_in_k_quants():
-    """m is an unsigned code there; Q4_1, whose minimum is a float16, keeps its own."""
+def test_the_minimum_of_all_positive_weights():
+    """m is an unsigned code in K-quants; Q4_1, whose minimum is a float16, keeps its own."""
     W = torch.rand(2, 256) + 1
     q = quantize(W, GGUF_ARGS["Q4_K"])
-    assert (q.zero_point.codes == 0).all() and (dequantize(q) - W).abs().max() < 2 / 15
+    assert (q.zero_point.scale >= 0).all() and (dequantize(q) - W).abs().max() < 2 / 15
     assert (quantize(W, GGUF_ARGS["Q4_1"]).zero_point < -1 + 1e-3).all()
 
 

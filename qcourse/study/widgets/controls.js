@@ -16,15 +16,17 @@ function keep(model, key, value) {
 function slider(model, el) {
   const label = make("label", el, { class: "qc-row" });
   make("span", label, { class: "qc-name" }, model.get("name"));
-  const input = make("input", label, { type: "range", min: 0, max: model.get("options").length - 1, step: 1 });
+  const input = make("input", label, { type: "range", min: 0, step: 1 });
   const told = make("output", label);
   const say = () => {
+    input.max = model.get("options").length - 1;
     input.value = model.get("at");
     told.textContent = model.get("options")[model.get("at")];
     input.setAttribute("aria-valuetext", told.textContent);
   };
   input.addEventListener("input", () => keep(model, "at", Number(input.value)));
   model.on("change:at", say);
+  model.on("change:options", say);
   say();
 }
 
@@ -46,19 +48,22 @@ function radio(model, el) {
 
 function bits(model, el) {
   const group = make("div", el, { role: "group", "aria-label": model.get("name"), class: "qc-bits" });
-  const count = model.get("values").length;
-  const buttons = model.get("values").map((_, i) => {
-    const button = make("button", group, { type: "button", class: "qc-bit qc-" + model.get("shades")[i] });
-    button.addEventListener("click", () => keep(model, "values", model.get("values").map((b, j) => (j === i ? 1 - b : b))));
-    return button;
-  });
-  const say = () => buttons.forEach((button, i) => {
-    const bit = model.get("values")[i];
-    button.textContent = bit;
-    button.setAttribute("aria-pressed", bit === 1);
-    button.setAttribute("aria-label", `bit ${count - 1 - i}: ${bit}`);
-  });
-  model.on("change:values", say);
+  const flip = (i) => keep(model, "values", model.get("values").map((b, j) => (j === i ? 1 - b : b)));
+  const say = () => {
+    const [values, shades, names] = ["values", "shades", "options"].map((key) => model.get(key));
+    while (group.children.length > values.length) group.lastChild.remove();
+    while (group.children.length < values.length) {
+      const i = group.children.length;
+      make("button", group, { type: "button" }).addEventListener("click", () => flip(i));
+    }
+    [...group.children].forEach((button, i) => {
+      button.className = "qc-bit qc-" + shades[i];
+      button.textContent = values[i];
+      button.setAttribute("aria-pressed", values[i] === 1);
+      button.setAttribute("aria-label", `bit ${values.length - 1 - i}: ${values[i]}` + (names[i] ? `, ${names[i]}` : ""));
+    });
+  };
+  for (const key of ["values", "shades", "options"]) model.on("change:" + key, say);
   say();
 }
 

@@ -46,9 +46,10 @@ def radio(name: str, options: list[str], at: int | None, moved: Callable):
     return control("radio", name, moved, options=options, at=at)
 
 
-def bits(name: str, values: list[int], shades: list[str], moved: Callable):
-    """Bits to click, the highest first; `shades` ("0", "1", with " qc-gap" for a space behind) colours them."""
-    return control("bits", name, moved, values=values, shades=shades)
+def bits(name: str, values: list[int], shades: list[str], moved: Callable, options: list[str] = ()):
+    """Bits to click, the highest first; `shades` ("0", "1", "2", with " qc-gap" for a space behind) colours them, `options`
+    names them. Their number may change later."""
+    return control("bits", name, moved, values=values, shades=shades, options=list(options))
 
 
 def sketch(name: str, options: list[str], values: list[float], ends: tuple[str, str], moved: Callable):
