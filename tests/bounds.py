@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from qcourse.numerics.quantize import dequantize
+from qcourse.numerics.quantize import dequantize, values_of
 
 UNIT = {torch.float32: 0.0, torch.bfloat16: 2.0**-8, torch.float16: 2.0**-11}  # one rounding, relative: at most half a step
 
@@ -24,9 +24,12 @@ def bound(x, q):
 
 def sums(x, q):
     """fp32's part of the law."""
-    zero = 2.0 ** (q.args.num_bits - 1) if q.zero_point is None else q.zero_point.double().unsqueeze(-1)
+    scale, zero = values_of(q.scale, q.args.scale).double().abs(), torch.tensor(2.0 ** (q.args.num_bits - 1)).double()
+    if q.zero_point is not None:
+        zero = values_of(q.zero_point, q.args.zero).double().abs().unsqueeze(-1)
+        zero = zero if q.args.zero_in == "steps" else zero / scale.unsqueeze(-1).clamp(min=1e-30)
     ones = q.args.granularity.blocks(torch.ones(q.shape)).double()
-    stored = dequantize(q).double().abs() + (2 * zero * q.scale.double().unsqueeze(-1) * ones).view(q.shape)
+    stored = dequantize(q).double().abs() + q.args.granularity.unblocks(2 * zero * scale.unsqueeze(-1) * ones, q.shape)
     return (2 * x.shape[-1] + 8) * 2.0**-24 * (x.double().abs() @ stored.T)
 
 

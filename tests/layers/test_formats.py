@@ -58,7 +58,8 @@ def test_every_dynamic_scheme_serves_the_shipped_model():
 @pytest.mark.parametrize("spec", CONFIGS[1:], ids=str)
 def test_the_16_bit_weight_is_gone_after_loading(spec):
     layer = layer_with(spec, torch.randn(64, 256))
-    assert not list(layer.parameters()) and layer.qweight.dtype in (torch.uint8, torch.int32)
+    assert not list(layer.parameters()) and layer.product.p.data.dtype not in (torch.bfloat16, torch.float32)
+    assert layer.product.p.nbytes < 64 * 256 * 1.2
 
 
 def test_bias_is_added():

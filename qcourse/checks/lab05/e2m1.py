@@ -67,11 +67,6 @@ def two_zeros(first):
     return places
 
 
-def nudged(factor):
-    """Cut off, the quotient a hair off: where it is exactly a number of the format, float32 may fall on either side."""
-    return lambda x: rounded(torch.floor)(x.double() * factor)
-
-
 def one_or_nothing(x):
     """Below 1, zero or one, whichever is nearer."""
     return torch.where(x.abs() < 1, 2 * (x.abs() >= 0.5), nearest(x, E2M1))
@@ -139,6 +134,6 @@ def mistakes(with_codes) -> tuple[Mistake, ...]:
             "Between 4 and 6 you always take 4, and between 0 and 0.5 always 0. With eight magnitudes, how much of a "
             "weight is lost that way, and how much if you take the nearer one?",
             "Nearest: the error is at most half a step.",
-            also=also(nudged(1 + 1e-6), nudged(1 - 1e-6), rounded(torch.floor, down=True)),
+            also=also(rounded(torch.floor, down=True)),
         ),
     )
