@@ -364,7 +364,9 @@ def proof():
         measure(name)
     cost = [d.mean for d in added.values()]
     finer, coarser = cost[:3], cost[3:]
-    title = f"4.5 bits add {min(finer):.3f} to {max(finer):.3f} bits/byte, 4.25 bits {min(coarser):.3f} to {max(coarser):.3f}"
+    apart = max(max(same) - min(same) for same in (finer, coarser))
+    quarter = sum(coarser) / 2 - sum(finer) / 3
+    title = f"Formats of equal bits: at most {apart:.4f} bits/byte apart; a quarter of a bit less: {quarter:.4f} more"
     xlabel = "added bits/byte (± paired standard error)"
     return plots.bars(list(added), cost, title, xlabel, [d.stderr for d in added.values()])
 
@@ -374,8 +376,8 @@ when_done(proof)
 # %% [markdown]
 # Compare the bars with their error bars before you call one of them the winner. At equal bits the 4-bit floats are no miracle: in
 # weights alone, a finer group is worth as much as a cleverer grid, and a scale that is only a power of two costs something. What
-# they are built for is hardware: a tensor core multiplies E2M1 by E2M1 and takes the scales of both sides along, which neither
-# NF4's list nor an int4 code with a 16-bit scale allows.
+# E2M1 is built for is hardware: some GPUs multiply it by itself, both sides in 4 bits, and take the scales of both along. A list
+# like NF4's has to be looked up first.
 #
 # **Think about it.** MXFP4's loudest weight may be 7.9 steps and becomes 6. Raise every scale code by one, so that nothing
 # saturates any more: does the error of the weights fall or rise? (Change 05.4, run the cells above again, change it back.)

@@ -1,12 +1,12 @@
-"""W4A16 and W8A16 on the GPU: weights stay packed until they are in registers, one step before the tensor core.
+"""W4A16, W8A16 and FP4 on the GPU: weights stay packed until they are in registers, one step before the tensor core.
 
 Law, with q the stored codes, z the zero point, s the scale of a group g of k's, everything summed in fp32:
 
     y[m, n] = Σ_g s[n, g] · Σ_{k in g} x[m, k] · (q[n, k] - z[n, g])        q - z is an exact bf16 and fp16
 
-**Layout.** The kernels read rows: "row" and "compressed-tensors", which are the same bytes (the second pads a row to whole
-words), so the file's own tensor is the operand and nothing is repacked. They read them in *units* of 16 bits; a unit
-holds P = 16/B codes of one row:
+**Layout.** The kernels read rows: "row", "words" (which pads a row to whole words) and FP4's layouts hold the same bytes of
+codes, so the file's own tensor is the operand and nothing is repacked. They read them in *units* of 16 bits; a unit holds
+P = 16/B codes of one row:
 
     unit u of row n       bits 0-3    4-7      8-11     12-15          (int4: P = 4;  int8: P = 2)
     holds k =             4u          4u + 1   4u + 2   4u + 3
@@ -19,7 +19,8 @@ x, the small side. A Marlin layout buys the same by shuffling the file; with pla
 sum, GEMV and GEMM share one tensor, and a checkpoint loads without a repacking step. What Marlin still has and this has
 not: its nibbles lie so that one 32-bit mask unpacks two weights at once. Which wins on a GPU: not measured yet.
 
-**A new format** (FP4, say) is one more `unpack_*` function of a 16-bit unit, and one line in `FORMATS`: a test adds E2M1.
+**A new format** is one more `unpack_*` function of a 16-bit unit, one for its scales if they are not plain floats, and one
+line in `FORMATS`. FP4 came so (triton_fp4), and a test adds E3M0.
 
 **Where the scale goes.** When the codes of a step lie in one group (G a multiple of 128, or per channel), s multiplies the
 fp32 sum of that step: one multiply for 128 weights, and no rounding of the weight at all. Finer groups multiply the
@@ -28,15 +29,19 @@ weight first, which rounds it to x's dtype exactly as `reference` does.
 Sources: Frantar et al. 2024 (Marlin, arXiv:2408.11743); magic-number conversion: Kim et al. 2022 (arXiv:2211.10017).
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import torch
 import triton
 import triton.language as tl
 
 from qcourse.gemm import triton_launch
 from qcourse.gemm.mismatch import KernelMismatch
+from qcourse.gemm.triton_fp4 import from_e4m3, from_e8m0, from_float, unpack_e2m1
 from qcourse.gemm.triton_launch import Launch, Tile, jit, tile_of
 from qcourse.numerics.grids import IntGrid
-from qcourse.numerics.schemes import QuantizationArgs
+from qcourse.numerics.schemes import QuantizationArgs, is_float
 from qcourse.packing.packed import PackedWeight
 from qcourse.shapes import Float, Integer, Tensor
 
@@ -74,12 +79,29 @@ def unpack_int8(units, j: tl.constexpr, zero, DTYPE: tl.constexpr, COMPUTE: tl.c
     return (code.to(tl.float32, bitcast=True) - (zero + 8388608)).to(DTYPE).to(COMPUTE)
 
 
-FORMATS = {"int4": unpack_int4, "int8": unpack_int8}  # every format that these kernels know, and its unpack step
+@dataclass(frozen=True)
+class Format:
+    """What the kernel must know of a format: code j of a unit → value, a stored scale → fp32, and who stores them so."""
+
+    unpack: Callable
+    scale: Callable = from_float
+    layouts: tuple[str, ...] = ("row", "words")
+
+
+FORMATS = {  # every format that this kernel knows, by its grid and, unless they are plain floats, its scales' grid
+    "int4": Format(unpack_int4),
+    "int8": Format(unpack_int8),
+    "e2m1 × e4m3": Format(unpack_e2m1, from_e4m3, ("modelopt-nvfp4", "nvfp4-pack-quantized")),
+    "e2m1 × e8m0": Format(unpack_e2m1, from_e8m0, ("row", "words", "mxfp4-pack-quantized")),
+}
+ABOVE = {"weight_global_scale": True, "weight_scale_2": False}  # NVFP4's number of the whole tensor: does it divide?
 
 
 def format_of(args: QuantizationArgs) -> str:
-    """The name under which FORMATS would know it: int4, int8, or a float grid's own name (e2m1)."""
-    return f"int{args.num_bits}" if isinstance(args.grid, IntGrid) else args.grid.name
+    """The name under which FORMATS would know it: int4, int8, a float grid's own (e2m1), and × that of its scales' grid."""
+    name = f"int{args.num_bits}" if isinstance(args.grid, IntGrid) else args.grid.name
+    scale = args.scale.grid if isinstance(args.scale, QuantizationArgs) else args.scale
+    return name if is_float(scale) else f"{name} × {scale}".lower()
 
 
 @jit
@@ -96,11 +118,14 @@ def planes_of(x, BM: tl.constexpr, UNITS: tl.constexpr, P: tl.constexpr):
 
 
 @jit
-def of_groups(pointers, n, row_stride, group_stride, first, groups, in_n, UNITS: tl.constexpr, GROUPS: tl.constexpr):
-    """Scales or zero points of this step's GROUPS groups, in fp32: (BN, 1) if it is one, else one a unit (BN, UNITS)."""
+def of_groups(
+    pointers, n, row_stride, group_stride, first, groups, in_n,
+    DECODE: tl.constexpr, COMPUTE: tl.constexpr, UNITS: tl.constexpr, GROUPS: tl.constexpr,
+):  # fmt: skip
+    """Scales or zero points of this step's GROUPS groups, decoded: (BN, 1) if it is one, else one a unit (BN, UNITS)."""
     g = first + tl.arange(0, GROUPS)
     at = pointers + n[:, None] * row_stride + g[None, :] * group_stride
-    values = tl.load(at, mask=in_n[:, None] & (g < groups)[None, :], other=0).to(tl.float32)
+    values = DECODE(tl.load(at, mask=in_n[:, None] & (g < groups)[None, :], other=0), COMPUTE)
     if GROUPS > 1:
         spread = tl.broadcast_to(values[:, :, None], (values.shape[0], GROUPS, UNITS // GROUPS))
         values = tl.reshape(spread, (values.shape[0], UNITS))
@@ -108,10 +133,23 @@ def of_groups(pointers, n, row_stride, group_stride, first, groups, in_n, UNITS:
 
 
 @jit
+def finished(total, n, in_n, above_ptr, bias_ptr, DIVIDES: tl.constexpr, HAS_BIAS: tl.constexpr):
+    """A tile's sums · what multiplies all scales (the number stored, or its reciprocal; None: nothing) + bias."""
+    if DIVIDES is not None:
+        above = tl.load(above_ptr)
+        total *= tl.div_rn(1.0, above) if DIVIDES else above
+    if HAS_BIAS:
+        total += tl.load(bias_ptr + n, mask=in_n, other=0.0).to(tl.float32)[:, None]
+    return total
+
+
+@jit
 def weight_only_kernel(
-    x_ptr, w_ptr, s_ptr, z_ptr, bias_ptr, y_ptr, M, N, K, U, x_stride, s_row, s_group, z_row, z_group, split_steps, groups,
-    UNPACK: tl.constexpr, P: tl.constexpr, G: tl.constexpr, GROUPS: tl.constexpr, ZERO: tl.constexpr, PLANES: tl.constexpr,
-    HAS_BIAS: tl.constexpr, COMPUTE: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, UNITS: tl.constexpr,
+    x_ptr, w_ptr, s_ptr, z_ptr, above_ptr, bias_ptr, y_ptr,
+    M, N, K, U, x_stride, s_row, s_group, z_row, z_group, split_steps, groups,
+    UNPACK: tl.constexpr, SCALE: tl.constexpr, DIVIDES: tl.constexpr, ZERO: tl.constexpr, P: tl.constexpr, G: tl.constexpr,
+    GROUPS: tl.constexpr, PLANES: tl.constexpr, HAS_BIAS: tl.constexpr, COMPUTE: tl.constexpr,
+    BM: tl.constexpr, BN: tl.constexpr, UNITS: tl.constexpr,
 ):  # fmt: skip
     """One tile (BN, BM) of y.T over one part of K. x (M, K), or (M, P, U) if PLANES; w (N, U) units; s, z (N, groups).
 
@@ -127,10 +165,10 @@ def weight_only_kernel(
         u, k = step * UNITS + tl.arange(0, UNITS), step * UNITS * P + tl.arange(0, UNITS * P)
         g, in_u = step * UNITS * P // G, (u < U)[None, :]
         units = tl.load(w_rows + u[None, :], mask=in_n[:, None] & in_u, other=0)
-        s = of_groups(s_ptr, n, s_row, s_group, g, groups, in_n, UNITS, GROUPS)
+        s = of_groups(s_ptr, n, s_row, s_group, g, groups, in_n, SCALE, COMPUTE, UNITS, GROUPS)
         zero = tl.full((1, 1), ZERO or 0, tl.float32)
         if ZERO is None:
-            zero = of_groups(z_ptr, n, z_row, z_group, g, groups, in_n, UNITS, GROUPS)
+            zero = of_groups(z_ptr, n, z_row, z_group, g, groups, in_n, from_float, COMPUTE, UNITS, GROUPS)
         if not PLANES:
             whole = tl.load(x_rows + k[None, :], mask=in_m[:, None] & (k < K)[None, :], other=0.0)
             xs = planes_of(whole, BM, UNITS, P)
@@ -138,12 +176,11 @@ def weight_only_kernel(
         for j in tl.static_range(P):
             w = UNPACK(units, j, zero, DTYPE, COMPUTE)
             if GROUPS > 1:
-                w = (w.to(tl.float32) * s).to(DTYPE).to(COMPUTE)
+                w = (w.to(s.dtype) * s).to(DTYPE).to(COMPUTE)
             x = tl.load(x_rows + (j * U + u)[None, :], mask=in_m[:, None] & in_u, other=0.0) if PLANES else xs[j]
             part = tl.dot(w, tl.trans(x.to(COMPUTE)), part)
         total = total + part * s if GROUPS == 1 else part
-    if HAS_BIAS:
-        total += tl.load(bias_ptr + n, mask=in_n, other=0.0).to(tl.float32)[:, None]
+    total = finished(total, n, in_n, above_ptr, bias_ptr, DIVIDES, HAS_BIAS)
     at = y_ptr + (split * M + m).to(tl.int64)[None, :] * N + n[:, None]
     tl.store(at, total.to(y_ptr.dtype.element_ty), mask=in_m[None, :] & in_n[:, None])
 
@@ -151,13 +188,14 @@ def weight_only_kernel(
 def launch(M: int, p: PackedWeight, dtype: torch.dtype, bias: bool, arch: int, processors: int) -> Launch:
     """Grid, compile-time constants and options for y (M, N): the whole policy, in one place."""
     (N, K), num_bits, name = p.shape, p.args.num_bits, triton_launch.regime(M)
-    tile, P = TILES[name], 16 // num_bits
+    tile, P, form = TILES[name], 16 // num_bits, FORMATS[format_of(p.args)]
     UNITS = tile.BK // 2
     tiles, steps = triton.cdiv(M, tile.BM) * triton.cdiv(N, tile.BN), triton.cdiv(K, UNITS * P)
     splits = 1 if name == "prefill" else triton_launch.split_count(tiles, steps, processors)
     G = p.args.group_size or 1 << 30  # per channel and per tensor: one group, whatever K is
     constants = {
-        "UNPACK": FORMATS[format_of(p.args)], "P": P, "G": G, "GROUPS": max(1, UNITS * P // G), "UNITS": UNITS,
+        "UNPACK": form.unpack, "SCALE": form.scale, "DIVIDES": next((ABOVE[t] for t in p.tensors if t in ABOVE), None),
+        "P": P, "G": G, "GROUPS": max(1, UNITS * P // G), "UNITS": UNITS,
         "ZERO": 1 << (num_bits - 1) if p.zero_point is None else None, "PLANES": name != "decode",
         "HAS_BIAS": bias and splits == 1, "COMPUTE": triton_launch.compute_dtype(dtype), "BM": tile.BM, "BN": tile.BN,
     }  # fmt: skip
@@ -173,16 +211,26 @@ def units_of(p: PackedWeight, name: str) -> Integer[Tensor, "N U"]:
     """
     K, num_bits = p.shape[1], p.args.num_bits
     P = 16 // num_bits
-    if p.layout not in ("row", "words"):
-        raise KernelMismatch(f"layout {p.layout!r}: the Triton kernels read 'row' or 'words'; use repack(p, 'words')")
     if format_of(p.args) != name:
         raise KernelMismatch(f"the weight is {format_of(p.args)}: this kernel unpacks {name} codes")
+    legal = FORMATS[name].layouts
+    if p.layout not in legal:
+        there = " or ".join(map(repr, legal))
+        raise KernelMismatch(f"layout {p.layout!r}: the Triton kernels read {there}; use repack(p, {legal[-1]!r})")
     G, step = p.args.group_size or 128, TILES["decode"].BK // 2 * P
     if G % 16 or G % step and step % G:
         raise KernelMismatch(f"group_size={G}: 16, 32, 64 or a multiple of {step} expected, so that groups and steps nest")
     if p.layout == "row" and K % P:
         raise KernelMismatch(f"K={K}: rows of {num_bits}-bit codes end within 16 bits: pack as 'words'")
     return p.data.contiguous().view(torch.int16)
+
+
+def scales_of(p: PackedWeight) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Scales (N, groups), zero points (the scales once more if there are none), and the number above all scales, or None."""
+    s = p.tensors.get("scale", p.tensors.get("weight_scale"))
+    s = (s.view(torch.uint8) if s.dtype == torch.float8_e4m3fn else s).expand(p.shape[0], -1)
+    above = next((p.tensors[name] for name in ABOVE if name in p.tensors), None)
+    return s, s if p.zero_point is None else p.zero_point.expand(p.shape[0], -1), above
 
 
 def weight_only(x: Tensor, p: PackedWeight, bias: Tensor | None, name: str, kernel: str) -> Tensor:
@@ -207,11 +255,10 @@ def weight_only(x: Tensor, p: PackedWeight, bias: Tensor | None, name: str, kern
         x = torch.nn.functional.pad(x, (0, U * P - K)).view(M, U, P).transpose(1, 2).reshape(M, P * U)
     splits = plan.grid[1]
     out = y if splits == 1 else x.new_empty(splits, M, N, dtype=torch.float32)
-    s = p.scale.expand(N, -1)
-    z = s if p.zero_point is None else p.zero_point.expand(N, -1)
+    s, z, above = scales_of(p)
     with torch.cuda.device_of(x):
         weight_only_kernel[plan.grid](
-            x, units, s, z, bias, out, M, N, K, U, x.stride(0), *s.stride(), *z.stride(),
+            x, units, s, z, above, bias, out, M, N, K, U, x.stride(0), *s.stride(), *z.stride(),
             triton.cdiv(triton.cdiv(U, plan.constants["UNITS"]), splits), s.shape[1], **plan.constants, **plan.options,
         )  # fmt: skip
         if splits > 1:
@@ -233,3 +280,15 @@ def w4a16_matmul(x: Float[Tensor, "*lead K"], p: PackedWeight, bias: Tensor | No
 def w8a16_matmul(x: Float[Tensor, "*lead K"], p: PackedWeight, bias: Tensor | None = None) -> Float[Tensor, "*lead N"]:
     """The same for int8 rows: y = x @ Ŵ.T + bias. Raises and errs like `w4a16_matmul`."""
     return weight_only(x, p, bias, "int8", "w8a16_matmul")
+
+
+def nvfp4a16_matmul(x: Float[Tensor, "*lead K"], p: PackedWeight, bias: Tensor | None = None) -> Float[Tensor, "*lead N"]:
+    """The same for NVFP4, in compressed-tensors' or ModelOpt's layout. The weight is not rounded (triton_fp4), so the error
+    is that of the sums, (K + splits + 6)·2^-24·Σ|x||ŵ|, and u·|y|. Raises like `w4a16_matmul`.
+    """
+    return weight_only(x, p, bias, "e2m1 × e4m3", "nvfp4a16_matmul")
+
+
+def mxfp4a16_matmul(x: Float[Tensor, "*lead K"], p: PackedWeight, bias: Tensor | None = None) -> Float[Tensor, "*lead N"]:
+    """The same for MXFP4, in its own layout or in rows. Exact weights, too; in fp16 while scales lie in 2^-23 … 2^13."""
+    return weight_only(x, p, bias, "e2m1 × e8m0", "mxfp4a16_matmul")

@@ -73,7 +73,9 @@ class QuantizedLinearMethod(LinearMethodBase):
     def slots(self, N: int, K: int) -> dict[str, Slot]:
         """The tensors of the layout. Raises ValueError for one that cannot hold the scheme, naming those that can."""
         args = self.scheme.weights
-        args.granularity.check(K)
+        args.check(K)
+        if self.scheme.input_activations is not None:
+            self.scheme.input_activations.check(K)
         if self.layout is None:
             self.layout = layout_of(holders(args, N, K)[0])
         try:

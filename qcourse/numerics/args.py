@@ -73,6 +73,20 @@ class QuantizationArgs:
         """G, or None where there are no groups."""
         return self.granularity.group_size
 
+    def check(self, K: int) -> None:
+        """Raise ValueError unless K is made of whole blocks, those of scales under a scale of their own included."""
+        self.granularity.check(K)
+        inner = self.scale.granularity if isinstance(self.scale, QuantizationArgs) else per_channel
+        if inner.group_size is None:
+            return
+        block = self.group_size * inner.group_size
+        if K % block:
+            low = K // block * block
+            raise ValueError(
+                f"blocks of {block} weights ({inner.group_size} scales of {self.group_size} under one) do not divide K={K}; "
+                f"nearest legal K: {f'{low} or ' if low else ''}{low + block}"
+            )
+
     def bits_per_weight(self, N: int, K: int) -> float:
         """Codes + scales + zero points of a weight (N, K), in bits a weight: 4-bit, G=128, bf16 scales → 4.125.
 

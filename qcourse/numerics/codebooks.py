@@ -38,10 +38,14 @@ class ExponentGrid:
 
 @dataclass(frozen=True)
 class Codebook:
-    """A list of values, in rising order; the code is the place in the list (NF4, IQ4_NL, ternary)."""
+    """A list of values, in rising order; the code is the place in the list (NF4, IQ4_NL, ternary).
+
+    upper: of two values that are equally near, the upper one is taken (as ggml does), not the lower
+    """
 
     name: str
     values: tuple[float, ...]
+    upper: bool = False
 
     def __str__(self) -> str:
         return self.name
@@ -62,9 +66,9 @@ class Codebook:
         return torch.uint8
 
     def encode(self, x: Float[Tensor, "..."]) -> Shaped[Tensor, "..."]:
-        """The place of the nearest value (of two equally near, the lower)."""
+        """The place of the nearest value."""
         v = torch.tensor(self.values, device=x.device)
-        return torch.bucketize(x.float().contiguous(), (v[1:] + v[:-1]) / 2).to(torch.uint8)
+        return torch.bucketize(x.float().contiguous(), (v[1:] + v[:-1]) / 2, right=self.upper).to(torch.uint8)
 
     def decode(self, codes: Shaped[Tensor, "..."]) -> Float[Tensor, "..."]:
         """The value at each place."""
@@ -97,4 +101,4 @@ NF4 = Codebook("nf4", (
 # The 16 values of llama.cpp's IQ4_NL (a fit to the weights of models), in units of the block's scale.
 IQ4_NL = Codebook("iq4_nl", (
     -127.0, -104.0, -83.0, -65.0, -49.0, -35.0, -22.0, -10.0, 1.0, 13.0, 25.0, 38.0, 53.0, 69.0, 89.0, 113.0,
-))  # fmt: skip
+), upper=True)  # fmt: skip

@@ -6,9 +6,8 @@
     TQ2_0       d = absmax, codes -1, 0, 1
     K-quants, IQ4_NL                                                  numerics.ggml_search
 
-Two things differ from `quantize`: codes are made with d as it is *before* it is rounded to fp16, and multiplied by 1/d. The
-rounding of Q4_0 and Q5_0 is that of a fused multiply-add, which fp64 gives on any machine.
-Source: ggml's `ggml-quants.c` (`quantize_row_*_ref`); byte for byte gguf-py's (tests/interop).
+Two things differ from `quantize`: codes are made with d as it is *before* it is rounded to fp16, and by multiplying with 1/d.
+Source: ggml's `ggml-quants.c` (`quantize_row_*_ref`); byte for byte gguf-py's and libgguf's (tests/interop).
 """
 
 import torch
@@ -68,7 +67,7 @@ def loudest(x: Float[Tensor, "n G"]) -> Float[Tensor, "n 1"]:
 def signed_extreme(x: Float[Tensor, "n G"], grid: IntGrid):
     """q = trunc(x/d + 2^(B-1) + 1/2) - 2^(B-1)."""
     d = loudest(x) / grid.qmin
-    codes = x.double().mul_(reciprocal(d)).add_(0.5 - grid.qmin).float().clamp_(0, -2 * grid.qmin - 0.5)
+    codes = (x * reciprocal(d)).add_(0.5 - grid.qmin).clamp_(0, -2 * grid.qmin - 0.5)
     return codes.to(torch.int8).add_(grid.qmin), d.squeeze(-1), 0
 
 

@@ -46,8 +46,7 @@ def search(blocks: Float[Tensor, "R C G"], args: QuantizationArgs, importance: T
     if importance is not None and (importance.shape != (C * G,) or not (importance >= 0).all()):
         raise ValueError(f"importance: {C * G} numbers of at least 0 expected, one a column")
     per = 1 if args.grid == IQ4_NL else args.scale.granularity.cols  # blocks that share an fp16 number
-    if C % per:
-        raise ValueError(f"K={C * G} is no multiple of {per * G}, the weights of a block of this format")
+    args.check(C * G)
     if (blocks.abs() > MOST).any():
         raise ValueError(
             f"a weight of {blocks.abs().max():.3g}: no block of GGUF reaches that, its scale does not fit float16"

@@ -12,7 +12,7 @@ from pathlib import Path
 from qcourse.models.chat import Chat
 from qcourse.models.loader import load_model, load_tokenizer
 from qcourse.numerics.schemes import PRESETS
-from qcourse.study import insides
+from qcourse.study import insides, zoo
 from qcourse.study.ladder import ladder
 from qcourse.study.perplexity import paired_difference, perplexity, windows
 
@@ -127,6 +127,7 @@ def formats(source: Path | str, done: Mapping, n: int, seq_len: int, formats: li
     yield from ladder(source, formats, n, seq_len, done)
 
 
+ZOO = {"n": 32, "seq_len": 256}
 BIG, SMALL = {"n": 64, "seq_len": 512}, {"n": 8, "seq_len": 256}
 EXPERIMENTS = {
     "weights": Experiment(formats, BIG | {"formats": WEIGHTS}, SMALL | {"formats": WEIGHTS[:5]}),
@@ -135,5 +136,6 @@ EXPERIMENTS = {
     "first-token": Experiment(first_token, {"n": 8, "seq_len": 512}, {"n": 4, "seq_len": 256}),
     "super-weight": Experiment(super_weight, BIG, SMALL),
     "chat": Experiment(chat, {"formats": CHATS}, {"formats": ["bf16", FOUR_BITS]}),
+    "zoo": Experiment(zoo.measure, ZOO),
     "sensitivity": Experiment(sensitivity, {"n": 16, "seq_len": 256}),
 }  # fmt: skip

@@ -23,9 +23,10 @@ from triton.backends.compiler import GPUTarget  # noqa: E402
 from triton.compiler import ASTSource  # noqa: E402
 
 from qcourse.gemm import triton_launch, triton_w8a8, triton_weight_only  # noqa: E402
+from qcourse.numerics.formats import MXFP4_ARGS, NVFP4_ARGS  # noqa: E402
 from qcourse.numerics.granularity import per_channel, per_group  # noqa: E402
-from qcourse.numerics.schemes import int_weight  # noqa: E402
-from qcourse.packing.packed import PackedWeight  # noqa: E402
+from qcourse.numerics.schemes import int_weight, is_float  # noqa: E402
+from qcourse.packing.packed import PackedWeight, holders, layout_of  # noqa: E402
 
 ARCHITECTURES = (80, 89, 90, 100)  # Ampere, Ada, Hopper, Blackwell
 BIN = Path(triton.__file__).parent / "backends/nvidia/bin"
@@ -45,6 +46,8 @@ WEIGHTS = {  # name: (args, activations)
     "w4a16 G=128": (int_weight(4, per_group(128)), torch.bfloat16),
     "w4a16 G=32 zero points": (int_weight(4, per_group(32), symmetric=False), torch.float16),
     "w8a16 per channel": (int_weight(8, per_channel), torch.bfloat16),
+    "nvfp4a16": (NVFP4_ARGS, torch.bfloat16),
+    "mxfp4a16": (MXFP4_ARGS, torch.float16),
 }
 
 
@@ -61,12 +64,13 @@ def compile_for(kernel, types, constants, options, regime, arch):
 
 def weight_only(name, regime, arch):
     args, dtype = WEIGHTS[name]
-    zero = {} if args.symmetric else {"zero_point": torch.empty(0)}
-    p = PackedWeight({"qweight": torch.empty(0), "scale": torch.empty(0), **zero}, (N, K), args)
+    layout = holders(args, N, K)[0]
+    slots = layout_of(layout).slots(args, N, K)
+    p = PackedWeight({t: torch.empty(0) for t, slot in slots.items() if not slot.optional}, (N, K), args, layout)
     plan = triton_weight_only.launch(TOKENS[regime], p, dtype, False, arch, 132)
     x = POINTER[dtype]
-    types = {"x_ptr": x, "w_ptr": "*i16", "s_ptr": "*bf16", "z_ptr": "*bf16" if zero is None else "*u8", "bias_ptr": x,
-             "y_ptr": "*fp32" if plan.grid[1] > 1 else x}  # fmt: skip
+    types = {"x_ptr": x, "w_ptr": "*i16", "s_ptr": "*bf16" if is_float(args.scale) else "*u8", "z_ptr": "*u8",
+             "above_ptr": "*fp32", "bias_ptr": x, "y_ptr": "*fp32" if plan.grid[1] > 1 else x}  # fmt: skip
     return compile_for(triton_weight_only.weight_only_kernel, types, plan.constants, plan.options, regime, arch), plan
 
 

@@ -41,6 +41,18 @@ def encode_e4m3(x):
     code[x.isnan()] = 127
     return (code + 128 * torch.signbit(x)).to(torch.uint8)
 """
+NEAREST = """
+def encode_e4m3(x):
+    a = np.abs(x.numpy().astype(np.float64))
+    v = [M * 2.0**-9 for M in range(8)] + [(8 + M) * 2.0 ** (E - 10) for E in range(1, 16) for M in range(8)]
+    v = np.array(v[:127])
+    d = np.abs(np.minimum(a, 448)[..., None] - v)
+    first = d.argmin(-1)
+    last = 126 - d[..., ::-1].argmin(-1)
+    code = np.where(first % 2 == 0, first, last)
+    code = np.where(np.isnan(a), 127, code) + 128 * np.signbit(x.numpy())
+    return code.astype(np.uint8)
+"""
 CAST = """
 def encode_e4m3(x):
     return x.clamp(-448, 448).to(torch.float8_e4m3fn).view(torch.uint8)
@@ -156,6 +168,38 @@ ENCODE = [
     encode("NaN becomes a number", (("    code[x.isnan()] = 127\n", ""),), TABLE),
     encode("NaN becomes a number", (("codes = torch.where(x.isnan(), 0x7F, codes) +", "codes = codes +"),)),
     encode("NaN becomes a number", (("x.clamp", "x.nan_to_num(0).clamp"),), CAST),
+]
+
+DISTANCES = """
+def encode_e4m3(x):
+    v = torch.arange(127)
+    E, M = v // 8, v % 8
+    v = torch.where(E > 0, 8 + M, M) * torch.exp2(E.clamp(min=1) - 10.0)
+    d = (x.abs().unsqueeze(-1) - v).abs()
+    first, last = d.argmin(-1), 126 - d.flip(-1).argmin(-1)
+    code = torch.where(first % 2 == 0, first, last)
+    code = torch.where(x.isnan(), 127, code)
+    return (code + 128 * torch.signbit(x)).to(torch.uint8)
+"""
+ENCODE += [
+    encode("the exponent of frexp taken as it is", (("clamp(min=2**-6)).exponent - 1", "clamp(min=2**-6)).exponent"),)),
+    encode(
+        "the exponent of frexp taken as it is",
+        code="""
+def encode_e4m3(x):
+    a = np.minimum(np.abs(x.numpy()), 448)
+    f, e = np.frexp(a)
+    e = np.maximum(e, -6)
+    code = 8 * (e + 6) + np.rint(np.ldexp(a, 3 - e))
+    return np.where(np.isnan(a), 127, code + 128 * np.signbit(x.numpy())).astype(np.uint8)
+""",
+    ),
+    encode("distances too large to compare", (), DISTANCES),
+    encode(
+        "distances too large to compare",
+        (("d = np.abs(np.minimum(a, 448)[..., None] - v)", "d = np.abs(a[..., None] - v)"),),
+        NEAREST,
+    ),
 ]
 
 # --- 05.2
@@ -512,6 +556,23 @@ MX = [
         MX_NUMPY,
     ),
 ]
+MX += [
+    mx("the exponent of frexp taken as it is", (("clamp(min=1)).exponent - 1", "clamp(min=1)).exponent"),)),
+    mx(
+        "the exponent of frexp taken as it is",
+        (("torch.frexp(magnitude.clamp(min=1)).exponent - 1", "torch.frexp(magnitude).exponent.clamp(min=0)"),),
+    ),
+    mx(
+        "codes made for a scale that is not stored",
+        (
+            (
+                "torch.ldexp(W, 127 - scale.int().repeat_interleave(32, dim=1))",
+                "W / (W.unflatten(1, (-1, 32)).abs().amax(-1) / 6).repeat_interleave(32, dim=1).clamp(min=1e-20)",
+            ),
+        ),
+    ),
+    mx("codes made for a scale that is not stored", (("v / 2.0**e", "v / (top / 6 or 1)"),), MX_PYTHON),
+]
 
 # --- 05.5
 NV_NUMPY = """
@@ -615,6 +676,15 @@ NV = [
         (("encode_e4m3(absmax / 6 / global_scale)", "encode_e4m3((absmax / 6 / global_scale).clamp(min=2**-9))"),),
     ),
     nv("quiet blocks lifted to the smallest scale", ((".clamp(max=448)", ".clamp(2**-6, 448)"),), NV_CAST),
+    nv("saturation forgotten", ((".clamp(max=6)", ""),)),
+    nv(
+        "saturation forgotten",
+        (
+            (".clamp(max=6)", ""),
+            (" + 8 * x.signbit()", ""),
+            ("codes.to(torch.uint8)", "(codes.to(torch.uint8) | 8 * x.signbit().to(torch.uint8))"),
+        ),
+    ),
     nv("even steps instead of E2M1", ((STEPS + " + 8 * x.signbit()", "x.round().clamp(-7, 7).int() & 15"),)),
     nv("even steps instead of E2M1", (("torch.bucketize(a, middle)", "a.round().clamp(max=7)"),), NV_CAST),
     nv(
@@ -659,6 +729,11 @@ NV = [
     ),
     nv("max instead of absmax", (("blocks.abs().amax", "blocks.amax"),)),
     nv("max instead of absmax", (("top = np.abs(b).max(-1)", "top = b.max(-1)"),), NV_NUMPY),
+]
+NV += [
+    nv("the exponent of frexp taken as it is", (("clamp(min=1)).exponent - 1", "clamp(min=1)).exponent"),)),
+    nv("448 in the block's scale, too", (("absmax / 6 / global_scale", "absmax / (6 * 448) / global_scale"),)),
+    nv("448 in the block's scale, too", (("top / (6 * s2)", "top / (6 * 448 * s2)"),), NV_NUMPY),
 ]
 
 # --- 05.6
@@ -776,6 +851,12 @@ NF = [
     nf("no guard for a block of zeros", (("    scale = torch.where(scale == 0, 1.0, scale)\n", ""),)),
     nf("no guard for a block of zeros", (("    s[s == 0] = 1\n", ""),), MIDDLES),
 ]
+NF4 = "[-1.0, -0.6961928, -0.52507305, -0.3949175, -0.28444138, -0.18477343, -0.09105004, 0.0, 0.0795803, 0.1609302, "
+NF4 += "0.2461123, 0.33791524, 0.44070983, 0.562617, 0.72295684, 1.0]"
+NF += [
+    nf("the list that was given not used", (("values = codebook.tolist()", f"values = {NF4}"),), NF_PYTHON),
+    nf("the list that was given not used", (("codebook.numpy()", f"np.array({NF4}, dtype=np.float32)"),), NF_NUMPY),
+]
 
 MUTANTS = [*ENCODE, *DECODE, *SCALE, *MX, *NV, *NF]
 
@@ -784,20 +865,17 @@ ALTERNATIVES = [
     Alternative("05.1", "pure Python, number by number", code=LOOP),
     Alternative("05.1", "a table and its middles", code=TABLE),
     Alternative("05.1", "torch's cast, clamped first", code=CAST),
+    Alternative("05.1", "numpy, distances in float64", code=NEAREST),
     Alternative(
         "05.1",
-        "numpy, distances in float64",
+        "log2 in float32, which is good enough here",
         code="""
 def encode_e4m3(x):
-    a = np.abs(x.numpy().astype(np.float64))
-    v = [M * 2.0**-9 for M in range(8)] + [(8 + M) * 2.0 ** (E - 10) for E in range(1, 16) for M in range(8)]
-    v = np.array(v[:127])
-    d = np.abs(np.minimum(a, 448)[..., None] - v)
-    first = d.argmin(-1)
-    last = 126 - d[..., ::-1].argmin(-1)
-    code = np.where(first % 2 == 0, first, last)
-    code = np.where(np.isnan(a), 127, code) + 128 * np.signbit(x.numpy())
-    return code.astype(np.uint8)
+    a = torch.clamp(x.abs(), 0, 448)
+    e = torch.log2(a).floor().clamp(-6, 8)
+    n = torch.round(a / 2 ** (e - 3))
+    code = torch.where(torch.isnan(x), torch.full_like(x, 127), (e + 6) * 8 + n).int()
+    return (code | torch.signbit(x).int() << 7).byte()
 """,
     ),
     Alternative("05.2", "numpy, three fields", code=FIELDS),

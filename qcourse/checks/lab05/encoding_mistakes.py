@@ -7,6 +7,7 @@ from qcourse.checks.lab05.encoding_variants import (
     biased,
     biased_above,
     by_another_table,
+    by_distances,
     capped,
     fields,
     flushed,
@@ -37,6 +38,14 @@ MISTAKES = (
         ),
     ),
     Mistake(
+        "the exponent of frexp taken as it is",
+        variant(lambda x: floats.unshifted(x, 3, 7, 448.0, -6)),
+        "`frexp` gives a mantissa of ½ … 1, so that its exponent is one more than that of 1.M. Your steps are twice as "
+        "long as they should be, and your codes too large. What does it say about 1.0?",
+        "The format: 2^(E − 7) · 1.M; 1.0 is 0x38.",
+        also=(variant(lambda x: floats.unshifted(x, 3, 7, 448.0, -5)),),
+    ),
+    Mistake(
         "saturation forgotten",
         variant(lambda x: by_steps(x, 3, 7)),
         "512 needs an exponent field of 16, and four bits end at 15: it runs over into the sign bit, or wraps to "
@@ -49,6 +58,14 @@ MISTAKES = (
             variant(capped, joined),
             variant(capped),
         ),
+    ),
+    Mistake(
+        "distances too large to compare",
+        variant(by_distances),
+        "You took the value at the least distance. But in float32 10³⁰ − 448 and 10³⁰ − 0 are the same number, so the "
+        "first of the list won, and a loud weight became 0. What must happen to x before the distances are taken?",
+        "Encoding saturates: beyond 448 it is 448.",
+        also=(variant(lambda x: torch.where(x.abs() > 2.0**20, 0, floats.nearest(x, floats.E4M3))),),
     ),
     Mistake(
         "NaN beyond the largest number",

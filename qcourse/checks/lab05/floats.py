@@ -39,6 +39,13 @@ def by_steps(
     return ((e - first) * (1 << m) + rounding(scaled(magnitude, m - e))).long()
 
 
+def unshifted(x: Tensor, m: int, bias: int, top: float, lowest: int) -> Tensor:
+    """by_steps with frexp's own exponent, that of ½ … 1; `lowest`: the least that it may be."""
+    magnitude = x.double().abs().clamp(max=top).nan_to_num(0)
+    e = torch.frexp(magnitude).exponent.clamp(min=lowest)
+    return ((e + bias - 1) * (1 << m) + scaled(magnitude, m - e).round()).long()
+
+
 def scaled(x: Tensor, exponent: Tensor | int) -> Tensor:
     """x · 2^exponent in fp64."""
     return x.double() * 2.0 ** torch.as_tensor(exponent).double()

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from qcourse.checks.task import Mistake
+from qcourse.numerics.codebooks import NF4
 
 
 def scaled(W, limit=1.0, absmax=lambda b: b.abs().amax(-1, keepdim=True), guard=True, G=64):
@@ -102,6 +103,13 @@ MISTAKES = (
         "back from the sorted place?",
         "The code is the place in the list that was given.",
         also=(variant(place_when_sorted), variant(by_middles_in_numpy)),
+    ),
+    Mistake(
+        "the list that was given not used",
+        variant(lambda x, book: closest(x, torch.tensor(NF4.values))),
+        "Your places are right for NF4 as it is published, whatever list is handed over. A reader will look them up in "
+        "the list that came with the weight. Which argument do you never use?",
+        "The code is the place in the list that was given.",
     ),
     Mistake(
         "signed codes",

@@ -50,14 +50,15 @@ def ties(g):
     return [((x * torch.exp2(torch.randint(-9, 3, (2, 2, 1), generator=g).float())).flatten(1),)]
 
 
+def over_six(W: Tensor, scale: Tensor) -> Tensor:
+    """W in units of its block's absmax / 6."""
+    absmax = wide(W.double().unflatten(1, (-1, 32)).abs().amax(-1))
+    return 6 * W / absmax.where(absmax > 0, 1)
+
+
 def tie(rounding, down=False):
     """Ties broken by another rule."""
     return quantizer(e2m1.rounded(rounding, down))
-
-
-def spilled(join):
-    """No saturation: 7 steps and more are code 8, in the sign bit."""
-    return quantizer(e2m1.signed(lambda x: e2m1.by_steps(x, 1, 1), join))
 
 
 MISTAKES = (
@@ -83,17 +84,6 @@ MISTAKES = (
         ),
     ),
     Mistake(
-        "saturation forgotten",
-        spilled(e2m1.joined),
-        "Under the floor rule the loudest weight may be 7.9 steps, and 7 or more rounds to 8: a code that E2M1 does not "
-        "have. It ran over into the sign bit, and a loud weight became zero. Where does it have to stop?",
-        "Beyond 6 it is 6: that is the price of ⌊log2⌋.",
-        also=(
-            spilled(lambda code, x, bit: (code + bit * torch.signbit(x)).to(torch.uint8)),
-            spilled(lambda code, x, bit: (code + bit * torch.signbit(x) & 15).to(torch.uint8)),
-        ),
-    ),
-    Mistake(
         "ties not to the even code",
         tie(away),
         "Exactly between two numbers your function always goes the same way. Here that happens often: a weight in "
@@ -101,6 +91,13 @@ MISTAKES = (
         "even?",
         "Ties to even, as hardware has them.",
         also=(tie(toward), tie(lambda t: (t + 0.5).floor(), True), tie(lambda t: (t - 0.5).ceil(), True)),
+    ),
+    Mistake(
+        "codes made for a scale that is not stored",
+        quantizer(steps=over_six),
+        "You divided each block by absmax / 6, so that its loudest weight is 6; what you stored is a power of two. Which "
+        "scale will the reader of your file multiply by?",
+        "Codes fit the scale that is stored.",
     ),
     *e2m1.mistakes(lambda codes: quantizer(codes)),
     Mistake(

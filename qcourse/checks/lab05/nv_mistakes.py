@@ -120,6 +120,13 @@ MISTAKES = (
         "c = max|w| / (6 · s₂), at most 448.",
     ),
     Mistake(
+        "448 in the block's scale, too",
+        quantizer(first=lambda a, s2: a / 2688 / s2),
+        "Your loudest block has the scale 1, and E4M3 goes up to 448. s₂ has divided by 448 already. What is left for a "
+        "block?",
+        "c = max|w| / (6 · s₂), at most 448.",
+    ),
+    Mistake(
         "s₂ left out at one place",
         quantizer(step=lambda c, s2, a: value(c)),
         "A step is c · s₂. At one place you have only one of the two: where the block's scale is made, or where the "

@@ -1,0 +1,98 @@
+"""Every scheme of the registry on one model: true bits a weight against what the model loses, and the bytes of a token.
+
+Nothing here lists a format: the rows are those of PRESETS, the costs are computed from each recipe and the model's shapes,
+and the qualities come from the experiment "zoo" (study.experiments) or its capture. A new line in the registry is a point.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from qcourse.layers.config import scheme_of
+from qcourse.models.loader import open_checkpoint
+from qcourse.numerics.schemes import PRESETS, QuantizationScheme
+from qcourse.study.fit import build, nearest_group
+from qcourse.study.ladder import ladder
+
+LOSSLESS = 1e-3  # added bits/byte below which the axis is linear
+
+
+@dataclass(frozen=True)
+class Animal:
+    """A row of the zoo. name: as it fits this model ("W3A16_G64") · preset: the registry's row · activations: quantized too?
+
+    bits: true bits a weight, scales counted · token_bytes: weights read for one token, the head included ·
+    added: (bits/byte lost, standard error), None when not measured
+    """
+
+    name: str
+    preset: str
+    activations: bool
+    bits: float
+    token_bytes: float
+    added: tuple[float, float] | None = None
+
+
+def fitting(source: Path | str) -> tuple[dict[str, str], dict[str, str]]:
+    """(preset → its name on this model, preset → why it does not fit). A group size that does not divide the model's K is
+    replaced by the nearest that does, and the name says so."""
+    config, names, refused = open_checkpoint(source).config, {}, {}
+    for preset, scheme in PRESETS.items():
+        try:
+            build(config, calibrated(scheme))
+            names[preset] = preset
+        except ValueError as e:
+            a = scheme.input_activations
+            plain = preset.startswith("W") and (a is None or a.group_size is None)
+            size = nearest_group(config, calibrated(scheme)) if plain else None
+            name = f"{preset}_G{size}"
+            if size is None:
+                refused[preset] = str(e)
+            elif name not in PRESETS:
+                names[preset] = name
+    return names, refused
+
+
+def calibrated(scheme: QuantizationScheme) -> QuantizationScheme:
+    """The scheme as far as shapes are concerned: static scales come from calibration."""
+    a = scheme.input_activations
+    return scheme if a is None or a.dynamic else replace(scheme, input_activations=None)
+
+
+def measure(source: Path | str, done: Mapping, n: int, seq_len: int) -> Iterator[tuple[str, dict]]:
+    """The experiment: every scheme that fits, on the ladder."""
+    yield from ladder(source, list(fitting(source)[0].values()), n, seq_len, done)
+
+
+def shapes(source: Path | str) -> list[tuple[int, int]]:
+    """(N, K) of every Linear of the decoder."""
+    import torch
+
+    from qcourse.models.llama import LlamaForCausalLM
+
+    with torch.device("meta"):
+        layers = LlamaForCausalLM(open_checkpoint(source).config).linears()
+    return [(m.output_size, m.input_size) for name, m in layers.items() if name != "lm_head"]
+
+
+def animals(source: Path | str, results: Mapping[str, dict]) -> list[Animal]:
+    """The zoo on a model, cheapest first, bf16 last; `results`: name → a rung of the ladder."""
+    linears, config = shapes(source), open_checkpoint(source).config
+    weights, head = sum(N * K for N, K in linears), 2 * config.vocab_size * config.hidden_size
+    found = [Animal("bf16", "bf16", False, 16.0, 2 * weights + head, (0.0, 0.0))]
+    for preset, name in fitting(source)[0].items():
+        scheme = scheme_of(name)
+        bits = sum(scheme.weights.bits_per_weight(N, K) * N * K for N, K in linears) / weights
+        r = results.get(name)
+        added = None if r is None else (r["added_bits_per_byte"], r["added_stderr"])
+        found.append(Animal(name, preset, scheme.input_activations is not None, bits, bits * weights / 8 + head, added))
+    return sorted(found, key=lambda a: a.bits)
+
+
+def front(zoo: list[Animal]) -> list[Animal]:
+    """The Pareto front: nobody with as few bits loses less. Cheapest first."""
+    best, found = float("inf"), []
+    for a in sorted((a for a in zoo if a.added is not None), key=lambda a: (a.bits, a.added[0])):
+        if a.added[0] < best:
+            found, best = [*found, a], a.added[0]
+    return found
