@@ -141,7 +141,7 @@ def main(argv: list[str] | None = None) -> None:
     """Entry point of the `qcourse` command."""
     from qcourse.classroom.command import add_grade
     from qcourse.models.command import add_models
-    from qcourse.study.command import add_bench, add_eval
+    from qcourse.study.command import add_bench, add_eval, add_zoo
 
     parser = Parser(prog="qcourse", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -149,6 +149,7 @@ def main(argv: list[str] | None = None) -> None:
     add_models(commands)
     add_eval(commands)
     add_bench(commands)
+    add_zoo(commands)
     add_labs(commands)
     add_grade(commands)
     args = parser.parse_args(argv)

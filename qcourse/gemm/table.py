@@ -12,6 +12,7 @@ from qcourse.gemm.activations import fake_quantize_input
 from qcourse.gemm.crossover import crossover
 from qcourse.gemm.jit import has_jit
 from qcourse.gemm.reference import reference
+from qcourse.numerics.formats import MXFP4_ARGS, NVFP4_ARGS, NVFP4_MODELOPT
 from qcourse.numerics.grids import IntGrid
 from qcourse.numerics.schemes import QuantizationArgs, is_float
 
@@ -80,6 +81,11 @@ def on_gpu(num_bits: int, step: int) -> Takes:
     return takes
 
 
+def stored_as(*formats: QuantizationArgs) -> Takes:
+    """Weights that are stored as one of these, however their scales were found; activations in 16 bits."""
+    return lambda w, a: a is None and any(w.same_storage(f) for f in formats)
+
+
 def kernel_of(module: str, name: str, prepare: Callable = lambda p: p) -> Callable:
     """make for a function (x, prepared weight, bias); `prepare` checks the weight once."""
 
@@ -116,8 +122,11 @@ def reference_of(p, activations, input_scale) -> Callable:
 
 
 ROWS, PLAIN, ANY = operand.ROWS, ("plain",), ()
+NVFP4_FILES, MXFP4_FILES = ("nvfp4-pack-quantized", "modelopt-nvfp4"), ("mxfp4-pack-quantized", *ROWS)
 INT_DOT, BLOCKED = (kernel_of("cpu", name, operand.Operand.of) for name in ("int_dot", "blocked"))
 W4_GPU, W8_GPU = (kernel_of("triton_weight_only", name) for name in ("w4a16_matmul", "w8a16_matmul"))
+NVFP4_GPU, MXFP4_GPU = (kernel_of("triton_weight_only", f"{name}a16_matmul") for name in ("nvfp4", "mxfp4"))
+NVFP4, MXFP4 = stored_as(NVFP4_ARGS, NVFP4_MODELOPT), stored_as(MXFP4_ARGS)
 
 TABLE: tuple[Kernel, ...] = (
     Kernel("int_dot", "cpu", ROWS, "int4, G % 16 == 0", weight_only(4), FLOATS, INT_DOT, "numba", few="int4"),
@@ -131,6 +140,8 @@ TABLE: tuple[Kernel, ...] = (
     Kernel("blocked", "cpu", ROWS, "int4 × rounded x", with_any(4), FLOATS, rounded_blocks, "numba"),
     Kernel("w4a16_matmul", "cuda", ROWS, "int4, G 16…64, 128·n", on_gpu(4, 128), HALVES, W4_GPU, "triton"),
     Kernel("w8a16_matmul", "cuda", ROWS, "int8, G 16, 32, 64·n", on_gpu(8, 64), HALVES, W8_GPU, "triton"),
+    Kernel("nvfp4a16_matmul", "cuda", NVFP4_FILES, "NVFP4, both dialects", NVFP4, HALVES, NVFP4_GPU, "triton"),
+    Kernel("mxfp4a16_matmul", "cuda", MXFP4_FILES, "MXFP4", MXFP4, HALVES, MXFP4_GPU, "triton"),
     Kernel("int8_dots", "cpu", PLAIN, "int8 × int8", w8a8.takes_int8, FLOATS, product_of("Int8Dots"), "numba", few="w8a8"),
     Kernel("torch._int_mm", "any", PLAIN, "int8 × int8", w8a8.takes_int8, FLOATS, product_of("IntMM")),
     Kernel("torch._scaled_mm", "any", PLAIN, "E4M3 × E4M3", w8a8.takes_fp8, FLOATS, product_of("ScaledMM")),
@@ -140,12 +151,13 @@ TABLE: tuple[Kernel, ...] = (
 
 def describe(rows: list[Kernel] | tuple[Kernel, ...] = TABLE) -> str:
     """The table as text: layout × device × tokens → kernel."""
-    lines = [f"{'kernel':17s}{'device':8s}{'layouts':13s}{'reads':22s}tokens M"]
+    wide = 3 + max(len(", ".join(k.layouts)) for k in rows)
+    lines = [f"{'kernel':17s}{'device':8s}{'layouts':{wide}s}{'reads':22s}tokens M"]
     for k in rows:
         few, many = k.most(torch.float32), k.most(torch.bfloat16)
         tokens = f"M ≤ {few}" if few == many else f"M ≤ {few} (fp32 x), ≤ {many} (16-bit x)"
         if k.few is None:
             rest = any(other.few and other.reads == k.reads and k.device in (other.device, "any") for other in rows)
             tokens = "above that" if rest else "any"
-        lines.append(f"{k.name:17s}{k.device:8s}{', '.join(k.layouts) or 'any':13s}{k.reads:22s}{tokens}")
+        lines.append(f"{k.name:17s}{k.device:8s}{', '.join(k.layouts) or 'any':{wide}s}{k.reads:22s}{tokens}")
     return "\n".join(lines)

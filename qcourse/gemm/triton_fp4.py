@@ -7,8 +7,10 @@ its bits to where the large one keeps them, and only the bias of the exponent is
 
     code   E2M1   s ee m         → bf16   s 000000ee m000000           · 2^(127 - 1)
                                  → fp16   s 000ee m000000000           · 2^(15 - 1)
-    scale  E4M3   s eeee mmm     → fp16   s 0eeee mmm0000000           · 2^(15 - 7)      NVFP4: 16 weights, then t
-    scale  E8M0   eeeeeeee       → fp32   0 eeeeeeee 000…              · 1               MXFP4: 32 weights
+    scale  E4M3   s eeee mmm     → bf16   s 0000eeee mmm0000           · 2^(127 - 7)     NVFP4: 16 weights, then t
+                                 → fp16   s 0eeee mmm0000000           · 2^(15 - 7)
+    scale  E8M0   eeeeeeee       → bf16   0 eeeeeeee 0000000           · 1               MXFP4: 32 weights
+                                 → fp32, where x is fp16, which has not so many exponents
 
 Subnormals come out right by themselves: 0.5 is a subnormal before the multiplication (so nothing here may flush them to
 zero) and a normal number after it. No table, no branch, and no E4M3 instruction, which Ampere has not.

@@ -154,6 +154,7 @@ def weight_only_kernel(
     """One tile (BN, BM) of y.T over one part of K. x (M, K), or (M, P, U) if PLANES; w (N, U) units; s, z (N, groups).
 
     GROUPS a step, ZERO: the zero point of a symmetric format, or None to read z. COMPUTE: x's dtype, see `compute_dtype`.
+    UNPACK, SCALE: those of a `Format`; DIVIDES: see `finished`.
     Weights are the *first* operand: Hopper takes that one from registers, and N fills the 64 rows of its instruction.
     """
     DTYPE: tl.constexpr = x_ptr.dtype.element_ty

@@ -6,7 +6,7 @@
     TQ2_0       d = absmax, codes -1, 0, 1
     K-quants, IQ4_NL                                                  numerics.ggml_search
 
-Two things differ from `quantize`: codes are made with d as it is *before* it is rounded to fp16, and by multiplying with 1/d.
+Two things differ from `quantize`: codes are made with d as it is *before* it is rounded to fp16, and by multiplying by 1/d.
 Source: ggml's `ggml-quants.c` (`quantize_row_*_ref`); byte for byte gguf-py's and libgguf's (tests/interop).
 """
 

@@ -56,6 +56,49 @@ def add_bench(commands) -> None:
     p.set_defaults(run=run_bench)
 
 
+def add_zoo(commands) -> None:
+    """`qcourse zoo`: every scheme of the registry, bits against quality."""
+    p = commands.add_parser(
+        "zoo", help="every format: true bits a weight against what the model loses, as table and picture"
+    )
+    p.add_argument(
+        "--model", default="shipped,smollm2", help="comma-separated subjects: shipped, smollm2 (default: both, replayed)"
+    )
+    p.add_argument("--captures", type=Path, default=Path("captures"), help="folder of the captures (default: captures)")
+    p.add_argument("--out", type=Path, default=Path("runs"), help="folder for the pictures (default: runs)")
+    p.add_argument(
+        "--measure", action="store_true", help="measure here what the captures lack (minutes; SmolLM2: an hour), kept there"
+    )
+    p.set_defaults(run=run_zoo)
+
+
+def run_zoo(args) -> None:
+    """Measure if asked to, print a table for each subject, write two pictures each."""
+    from qcourse.models.subjects import SUBJECTS
+    from qcourse.study.measured import capture_file, keep, replay
+    from qcourse.study.zoo import animals, config_of, fitting
+    from qcourse.study.zoo_picture import AXES, picture, table
+
+    subjects = [s.strip() for s in args.model.split(",") if s.strip()]
+    known = ("shipped", *SUBJECTS)
+    if not subjects or set(subjects) - set(known):
+        raise ValueError(f"--model {args.model!r}: one or more of {', '.join(known)} expected")
+    for subject in subjects:
+        if args.measure:
+            args.captures.mkdir(parents=True, exist_ok=True)
+            keep("zoo", args.captures, f"qcourse zoo --measure --model {subject}", subject)
+        found = replay(capture_file(args.captures, "zoo", subject))
+        zoo, refused = animals(found.results), fitting(config_of(found.results))[1]
+        print(f"{found.said}\n\n{table(zoo)}\n")
+        for name, why in refused.items():
+            print(f"{name} does not fit: {why.split(': ', 1)[-1]}")
+        args.out.mkdir(parents=True, exist_ok=True)
+        for axis in AXES:
+            path = args.out / f"zoo-{subject}-{axis}.png"
+            path.write_bytes(picture(zoo, subject, axis).png())
+            print(f"drawn: {path}")
+
+
 def run_bench(args) -> None:
     """Print the table."""
     from qcourse.study.breakdown import bench_decode

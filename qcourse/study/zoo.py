@@ -5,16 +5,19 @@ and the qualities come from the experiment "zoo" (study.experiments) or its capt
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import torch
+
 from qcourse.layers.config import scheme_of
+from qcourse.models.llama import LlamaConfig, LlamaForCausalLM
 from qcourse.models.loader import open_checkpoint
 from qcourse.numerics.schemes import PRESETS, QuantizationScheme
 from qcourse.study.fit import build, nearest_group
 from qcourse.study.ladder import ladder
 
-LOSSLESS = 1e-3  # added bits/byte below which the axis is linear
+MODEL = "model"  # the key of the measured model's shape
 
 
 @dataclass(frozen=True)
@@ -33,10 +36,10 @@ class Animal:
     added: tuple[float, float] | None = None
 
 
-def fitting(source: Path | str) -> tuple[dict[str, str], dict[str, str]]:
+def fitting(config: LlamaConfig) -> tuple[dict[str, str], dict[str, str]]:
     """(preset → its name on this model, preset → why it does not fit). A group size that does not divide the model's K is
     replaced by the nearest that does, and the name says so."""
-    config, names, refused = open_checkpoint(source).config, {}, {}
+    names, refused = {}, {}
     for preset, scheme in PRESETS.items():
         try:
             build(config, calibrated(scheme))
@@ -60,27 +63,32 @@ def calibrated(scheme: QuantizationScheme) -> QuantizationScheme:
 
 
 def measure(source: Path | str, done: Mapping, n: int, seq_len: int) -> Iterator[tuple[str, dict]]:
-    """The experiment: every scheme that fits, on the ladder."""
-    yield from ladder(source, list(fitting(source)[0].values()), n, seq_len, done)
+    """The experiment: the model's shape, and every scheme that fits it on the ladder."""
+    config = open_checkpoint(source).config
+    if MODEL not in done:
+        yield MODEL, asdict(config)
+    yield from ladder(source, list(fitting(config)[0].values()), n, seq_len, done)
 
 
-def shapes(source: Path | str) -> list[tuple[int, int]]:
+def config_of(results: Mapping[str, dict]) -> LlamaConfig:
+    """The shape of the model that was measured."""
+    return LlamaConfig(**results[MODEL])
+
+
+def shapes(config: LlamaConfig) -> list[tuple[int, int]]:
     """(N, K) of every Linear of the decoder."""
-    import torch
-
-    from qcourse.models.llama import LlamaForCausalLM
-
     with torch.device("meta"):
-        layers = LlamaForCausalLM(open_checkpoint(source).config).linears()
+        layers = LlamaForCausalLM(config).linears()
     return [(m.output_size, m.input_size) for name, m in layers.items() if name != "lm_head"]
 
 
-def animals(source: Path | str, results: Mapping[str, dict]) -> list[Animal]:
-    """The zoo on a model, cheapest first, bf16 last; `results`: name → a rung of the ladder."""
-    linears, config = shapes(source), open_checkpoint(source).config
+def animals(results: Mapping[str, dict]) -> list[Animal]:
+    """The zoo on a model, cheapest first, bf16 last; `results` of the experiment: name → a rung of the ladder."""
+    config = config_of(results)
+    linears = shapes(config)
     weights, head = sum(N * K for N, K in linears), 2 * config.vocab_size * config.hidden_size
     found = [Animal("bf16", "bf16", False, 16.0, 2 * weights + head, (0.0, 0.0))]
-    for preset, name in fitting(source)[0].items():
+    for preset, name in fitting(config)[0].items():
         scheme = scheme_of(name)
         bits = sum(scheme.weights.bits_per_weight(N, K) * N * K for N, K in linears) / weights
         r = results.get(name)

@@ -16,7 +16,7 @@ from qcourse.gemm.choose import choose, repack
 from qcourse.gemm.mismatch import KernelMismatch
 from qcourse.gemm.reference import reference
 from qcourse.models.loader import load_model
-from qcourse.numerics.formats import NVFP4_ARGS
+from qcourse.numerics.formats import MXFP4_ARGS, NVFP4_ARGS, NVFP4_MODELOPT
 from qcourse.numerics.quantize import dequantize, quantize
 from qcourse.numerics.schemes import PRESETS, QuantizationArgs
 from qcourse.packing.packed import holders, pack, unpack
@@ -75,6 +75,21 @@ def test_home_is_what_the_fastest_kernel_reads_and_else_rows_or_the_files_own():
         home = table.home(scheme.weights, scheme.input_activations, (16, 256), "cpu", home_of(preset))
         assert home == home_of(preset), preset
     assert table.home(NVFP4_ARGS, None, (16, 256), "cpu", "nvfp4-pack-quantized") == "nvfp4-pack-quantized"
+
+
+@pytest.mark.parametrize("args, own, kernel", [
+    (NVFP4_ARGS, "nvfp4-pack-quantized", "nvfp4a16_matmul"),
+    (NVFP4_ARGS.with_(scaling="four_over_six"), "nvfp4-pack-quantized", "nvfp4a16_matmul"),
+    (NVFP4_MODELOPT, "modelopt-nvfp4", "nvfp4a16_matmul"),
+    (MXFP4_ARGS, "mxfp4-pack-quantized", "mxfp4a16_matmul"),
+])  # fmt: skip
+def test_fp4_lies_on_a_gpu_as_in_its_file(args, own, kernel, monkeypatch):
+    monkeypatch.setattr(table.Kernel, "available", lambda self: True)  # triton's wheels are for Linux
+    rows = table.here("cuda", args, None)
+    assert [k.name for k in rows] == [kernel, "reference"] and own in rows[0].layouts
+    assert all(k.name == "reference" for k in table.here("cuda", args, args))  # quantized activations: another kernel
+    assert table.home(args, None, (16, 256), "cuda", own) == own
+    assert table.home(args, None, (16, 256), "cpu", own) == ("row" if args == MXFP4_ARGS else own)
 
 
 def test_static_scales_are_checked():

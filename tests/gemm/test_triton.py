@@ -35,6 +35,12 @@ def test_every_regime_width_and_dtype_is_among_the_cases(outcomes):
         "w4 batch",
         "w4 prefill",
         "w8 decode",
+        "nvfp4 decode",
+        "nvfp4 batch",
+        "nvfp4 prefill",
+        "mxfp4 decode",
+        "mxfp4 batch",
+        "mxfp4 prefill",
         "int8 decode",
         "int8 prefill",
         "fp8 decode",
@@ -68,9 +74,14 @@ def test_a_new_weight_format_joins_by_its_unpack_step_alone(outcomes):
     assert 0 < outcomes["a new format"]["ratio"] <= 1
 
 
+def test_fp4_codes_and_scales_are_exact(outcomes):
+    """Every nibble, E4M3 and E8M0 byte alone, and all codes under all scales through the product."""
+    assert outcomes["fp4 bits"]["ratio"] == outcomes["fp4 is exact"]["ratio"] == 0
+
+
 def test_what_is_not_understood_is_refused_with_a_reason(outcomes):
     refusals = {words: o["error"] for words, o in outcomes.items() if "error" in o}
-    assert len(refusals) >= 14
+    assert len(refusals) >= 20
     for words, error in refusals.items():
         assert error.startswith(words), error
 

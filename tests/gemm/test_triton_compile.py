@@ -33,7 +33,7 @@ def accepted(compiled):
 
 
 def test_everything_compiles_but_fp8_on_ampere(compiled):
-    assert len(compiled) == 4 * (5 * 4 + 1)
+    assert len(compiled) == 4 * (7 * 4 + 1)
     refused = {key for key, facts in compiled.items() if "refused" in facts}
     assert refused == {("fp8", regime, 80) for regime in ("one token", "decode", "batch", "prefill")}
     assert all("fp8e4nv" in compiled[key]["refused"] for key in refused)
@@ -72,3 +72,11 @@ def test_unpacked_weights_never_pass_through_shared_memory(compiled):
     """
     for arch in (80, 89, 90):
         assert compiled["w4a16 G=128", "decode", arch]["stored"] <= 32 + 4 + 64
+        for name, scales in (("nvfp4a16", 8 * 2), ("mxfp4a16", 4 * 4)):  # bytes a row: 8 in bf16, 4 in fp32
+            assert compiled[name, "decode", arch]["stored"] <= 32 + scales + 64
+
+
+def test_nothing_is_flushed_to_zero(compiled):
+    """E2M1's 0.5 and E4M3's smallest scales are subnormals until their exponent is corrected."""
+    assert [key for key, f in accepted(compiled).items() if "ftz" in f["words"]] == []
+    assert "fma.rn.bf16" in compiled["nvfp4a16", "decode", 80]["words"]  # Ampere's bf16 multiplication

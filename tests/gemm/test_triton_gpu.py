@@ -44,6 +44,8 @@ def test_layers_of_real_size(cases):
                 f"w4 {M}×{N}×{K}": W(4, M, N, K, 128, bias=True),
                 f"w4 zero points {M}×{N}×{K}": W(4, M, N, K, 32, symmetric=False, dtype=cases.FP16),
                 f"w8 {M}×{N}×{K}": W(8, M, N, K),
+                f"nvfp4 {M}×{N}×{K}": cases.FP4(M=M, N=N, K=K, bias=True),
+                f"mxfp4 {M}×{N}×{K}": cases.FP4(M=M, N=N, K=K, stored=cases.MXFP4_ARGS, dtype=cases.FP16),
                 f"int8 {M}×{N}×{K}": C("int8", M, N, K),
                 f"fp8 token {M}×{N}×{K}": C("fp8", M, N, K),
                 f"fp8 tensor {M}×{N}×{K}": C("fp8", M, N, K, per_tensor=True, bias=True),

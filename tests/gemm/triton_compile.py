@@ -4,7 +4,7 @@
     python tests/gemm/triton_compile.py -t    the same as a Markdown table
 
 registers a thread; spill: bytes of stack a thread; shared: bytes a program; stored: bytes a thread writes to shared memory
-in all of the PTX; words: instructions of the tensor core and asynchronous copies found.
+in all of the PTX; words: instructions of the tensor core, asynchronous copies, and flushes of subnormals (ftz) found.
 """
 
 import json
@@ -100,7 +100,8 @@ def facts(compiled, plan):
         listing = subprocess.run([BIN / "cuobjdump", "--dump-resource-usage", cubin.name], capture_output=True, text=True)
     registers, stack = re.search(r"REG:(\d+) STACK:(\d+)", listing.stdout).groups()
     ptx = compiled.asm["ptx"]
-    words = sorted(set(re.findall(r"wgmma\.mma_async|mma\.sync|tcgen05\.mma|cp\.async|e4m3\.e4m3|s8\.s8|kind::\w+", ptx)))
+    words = r"wgmma\.mma_async|mma\.sync|tcgen05\.mma|cp\.async|e4m3\.e4m3|s8\.s8|kind::\w+|\bftz\b|fma\.rn\.bf16"
+    words = sorted(set(re.findall(words, ptx)))
     return {"registers": int(registers), "spill": int(stack), "shared": compiled.metadata.shared, "words": words,
             "stored": stored_bytes(ptx), **plan.options}  # fmt: skip
 

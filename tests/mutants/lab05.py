@@ -182,6 +182,8 @@ def encode_e4m3(x):
     return (code + 128 * torch.signbit(x)).to(torch.uint8)
 """
 ENCODE += [
+    encode("the fields of E5M2", (("x.clamp(-448, 448).to(torch.float8_e4m3fn)", "x.to(torch.float8_e5m2)"),), CAST),
+    encode("the fields of E5M2", (("float8_e4m3fn", "float8_e5m2"),), CAST),
     encode("the exponent of frexp taken as it is", (("clamp(min=2**-6)).exponent - 1", "clamp(min=2**-6)).exponent"),)),
     encode(
         "the exponent of frexp taken as it is",
@@ -335,6 +337,15 @@ SCALE = [
     scale("the logarithm of float32", (("math.frexp(top)[1] - 1", "int(np.floor(np.log2(np.float32(top))))"),), PYTHON),
     scale("log2 rounded to the nearest", (("torch.floor", "torch.round"),), LOG),
     scale("log2 rounded to the nearest", (("math.frexp(top)[1] - 1", "round(math.log2(top))"),), PYTHON),
+    scale(
+        "log2 rounded up",
+        code="""
+def e8m0_scale(W):
+    if W.shape[1] % 32:
+        raise ValueError("32 does not divide K")
+    return (W.unflatten(1, (-1, 32)).abs().amax(-1) / 4).to(torch.float8_e8m0fnu).view(torch.uint8)
+""",
+    ),
     scale("log2 rounded up", (("torch.floor", "torch.ceil"),), LOG),
     scale("log2 rounded up", (("torch.floor(torch.log2(a)) - 2", "torch.ceil(torch.log2(a / 6))"),), LOG),
     scale("one too large everywhere", ((".exponent - 1", ".exponent"),)),

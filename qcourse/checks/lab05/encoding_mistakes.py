@@ -83,6 +83,14 @@ MISTAKES = (
         also=(variant(lambda x: infinite(x, 0x77)), variant(lambda x: infinite(x, 0x7F))),
     ),
     Mistake(
+        "the fields of E5M2",
+        variant(lambda x: by_steps(x, 2, 15, 57344.0)),
+        "Your codes have five bits of exponent and two of mantissa. That is E5M2, the sister format with more range and "
+        "less precision. How many numbers lie between 1 and 2 in E4M3?",
+        "The name says it: 4 bits of exponent, 3 of mantissa.",
+        also=(variant(lambda x: by_steps(x, 2, 15)), variant(lambda x: by_steps(x, 2, 15, 448.0))),
+    ),
+    Mistake(
         "subnormals flushed to zero",
         variant(flushed()),
         "Below 2⁻⁶ you give zero. E = 0 has seven more numbers there, without the implicit 1. How far apart are they?",

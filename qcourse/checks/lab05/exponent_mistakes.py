@@ -8,6 +8,7 @@ from qcourse.checks.lab05.exponent_rules import (
     FORGOTTEN,
     ROUNDED_UP,
     along_n,
+    cast,
     floored,
     half_up,
     logarithm,
@@ -32,17 +33,20 @@ MISTAKES = (
     Mistake(
         "log2 rounded to the nearest",
         rule(lambda a: logarithm(a).round()),
-        "From 1.41 times a power of two on, your exponent is one too large. OCP's rule takes the power of two *below* the "
-        "loudest weight. Which rounding never goes up?",
+        "From 1.41 times a power of two on, your exponent is one too large. OCP's rule takes the power of two *below* "
+        "the loudest weight. Which rounding never goes up?",
         "OCP MX v1.0: ⌊log2 max|w|⌋ − 2.",
-        also=(rule(lambda a: (logarithm(a) - 2).round(), emax=0),),
+        also=(
+            rule(lambda a: (logarithm(a) - 2).round(), emax=0),
+            rule(lambda a: cast(a / 6), emax=0),
+        ),
     ),
     Mistake(
         "log2 rounded up",
         ROUNDED_UP[0],
         "Your scale is so large that nothing saturates, and every other weight of the block pays with a coarser step. "
-        "That is a rule too (some libraries have it), but OCP's goes down, and lets the loudest weight saturate. Which "
-        "power of two is it?",
+        "That is a rule too (some libraries have it, and a cast to float8_e8m0fnu rounds like that), but OCP's goes "
+        "down, and lets the loudest weight saturate. Which power of two is it?",
         "OCP MX v1.0: ⌊log2 max|w|⌋ − 2.",
         also=ROUNDED_UP[1:],
     ),

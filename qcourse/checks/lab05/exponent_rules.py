@@ -45,10 +45,15 @@ def rule(log=floored, emax=2, bias=127, after=clamped, check=True, absmax=loudes
     return wrong
 
 
-def half_up(absmax):
-    """compressed-tensors: the loudest is rounded to one bit of mantissa first, ties up."""
+def half_up(absmax, threshold=0.875):
+    """The loudest is rounded first, up from `threshold` (of frexp's mantissa, ½ … 1) on: compressed-tensors' rule."""
     mantissa, exponent = torch.frexp(absmax.double())
-    return exponent.double() - 1 + (mantissa >= 0.875)
+    return exponent.double() - 1 + (mantissa >= threshold)
+
+
+def cast(absmax):
+    """Rounded to the nearest power of two, as a cast to float8_e8m0fnu does it: from 1.5 on."""
+    return half_up(absmax, 0.75)
 
 
 def along_n(flip=False, check=None):

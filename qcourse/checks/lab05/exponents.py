@@ -69,7 +69,7 @@ def zero_block(g):
 
 def tiny(g):
     """Below 2⁻¹²⁵ the exponent would be below −127; beside it something a little louder."""
-    k = torch.tensor([-125.9, -125.5, -124.5, -123.5, -80.5])
+    k = torch.tensor([-125.9, -125.5, -123.5, -122.5, -80.5])
     return [(torch.cat((loudest(g, 3, 1, torch.exp2(k[:2])), loudest(g, 3, 2, torch.exp2(k))), 1),)]
 
 

@@ -17,8 +17,8 @@ APART = 1e-4
 def same(args, got, other):
     """The global scale to float32; bits of scales, those of zeros aside; then codes, of which 0 and 8 are one.
 
-    No case has a ratio or a quotient within APART of a tie (`clear`): nothing else is free. But the loudest weight of all is 6
-    steps exactly, or a hair off in float32: who cuts off has 6 or 4 there by chance, and either is that mistake's.
+    No case has a ratio or a quotient within APART of a tie (`clear`): nothing else is free. But the loudest weight of all is
+    6 steps exactly, or a hair off in float32: who cuts off has 6 or 4 there by chance, and either is that mistake's.
     """
     W, (codes, scale, _) = args[0], got
     zero = (W == 0).unflatten(1, (-1, 16)).all(-1)
