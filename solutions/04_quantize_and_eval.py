@@ -370,4 +370,4 @@ when_done(decide)
 # **Think about it.** Compute the *unpaired* error bar of W8A16 on these windows. How many windows would it take until it is
 # as short as the paired one? (An error bar shrinks with the square root of the number of windows.)
 #
-# Next: notebook 08, in your edition ([my_notebooks](../my_notebooks/08_gemm.ipynb)) or to read ([notebooks](../notebooks/08_gemm.ipynb)).
+# Next: notebook 05, in your edition ([my_notebooks](../my_notebooks/05_float_formats.ipynb)) or to read ([notebooks](../notebooks/05_float_formats.ipynb)).

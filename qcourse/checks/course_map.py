@@ -25,7 +25,8 @@ STOPS = (
     Stop("02", "02_int4_groups_and_packing", "what 15 levels cost, where the bits lie in a file", 60, 45),
     Stop("03", "03_smoothquant_outliers", "why activations fight back", 60, 45),
     Stop("04", "04_quantize_and_eval", "what each family of formats really buys", 45, 45),
-    Stop("05–07", "", "4- and 8-bit floats, GPTQ, AWQ and HQQ: to come"),
+    Stop("05", "05_float_formats", "what a float of 8 or 4 bits is", 75, 60),
+    Stop("06–07", "", "GPTQ, AWQ and HQQ: to come"),
     Stop("08", "08_gemm", "why the format must match the kernel", 60, 60),
     Stop("09–13", "", "one interface, the KV cache, checkpoints, below 4 bits, debugging: to come"),
 )
