@@ -151,7 +151,7 @@ TABLE: tuple[Kernel, ...] = (
 
 def describe(rows: list[Kernel] | tuple[Kernel, ...] = TABLE) -> str:
     """The table as text: layout × device × tokens → kernel."""
-    wide = 3 + max(len(", ".join(k.layouts)) for k in rows)
+    wide = 2 + max(len("layouts"), *(len(", ".join(k.layouts)) for k in rows))
     lines = [f"{'kernel':17s}{'device':8s}{'layouts':{wide}s}{'reads':22s}tokens M"]
     for k in rows:
         few, many = k.most(torch.float32), k.most(torch.bfloat16)

@@ -4,8 +4,9 @@ Nothing here lists a format: the rows are those of PRESETS, the costs are comput
 and the qualities come from the experiment "zoo" (study.experiments) or its capture. A new line in the registry is a point.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -14,7 +15,7 @@ from qcourse.layers.config import scheme_of
 from qcourse.models.llama import LlamaConfig, LlamaForCausalLM
 from qcourse.models.loader import open_checkpoint
 from qcourse.numerics.schemes import PRESETS, QuantizationScheme
-from qcourse.study.fit import build, nearest_group
+from qcourse.packing.packed import holders
 from qcourse.study.ladder import ladder
 
 MODEL = "model"  # the key of the measured model's shape
@@ -38,28 +39,33 @@ class Animal:
 
 def fitting(config: LlamaConfig) -> tuple[dict[str, str], dict[str, str]]:
     """(preset → its name on this model, preset → why it does not fit). A group size that does not divide the model's K is
-    replaced by the nearest that does, and the name says so."""
-    names, refused = {}, {}
+    replaced by the power of two nearest to 128 that does, and the name says so."""
+    linears, names, refused = set(shapes(config)), {}, {}
+    common = math.gcd(*(K for _, K in linears))
+    size = min((2**i for i in range(4, 11) if common % 2**i == 0), key=lambda G: abs(math.log2(G / 128)), default=None)
     for preset, scheme in PRESETS.items():
-        try:
-            build(config, calibrated(scheme))
+        a, why = scheme.input_activations, misfit(scheme, linears)
+        name = f"{preset}_G{size}"
+        if not why:
             names[preset] = preset
-        except ValueError as e:
-            a = scheme.input_activations
-            plain = preset.startswith("W") and (a is None or a.group_size is None)
-            size = nearest_group(config, calibrated(scheme)) if plain else None
-            name = f"{preset}_G{size}"
-            if size is None:
-                refused[preset] = str(e)
-            elif name not in PRESETS:
-                names[preset] = name
+        elif size is None or not preset.startswith("W") or a is not None and a.group_size is not None:
+            refused[preset] = why
+        elif name not in PRESETS:
+            names[preset] = name
     return names, refused
 
 
-def calibrated(scheme: QuantizationScheme) -> QuantizationScheme:
-    """The scheme as far as shapes are concerned: static scales come from calibration."""
-    a = scheme.input_activations
-    return scheme if a is None or a.dynamic else replace(scheme, input_activations=None)
+def misfit(scheme: QuantizationScheme, linears: Iterable[tuple[int, int]]) -> str:
+    """Why a scheme does not fit matrices of these shapes, or nothing."""
+    try:
+        for N, K in linears:
+            for args in (scheme.weights, scheme.input_activations):
+                if args is not None:
+                    args.check(K)
+            holders(scheme.weights, N, K)
+    except ValueError as e:
+        return str(e)
+    return ""
 
 
 def measure(source: Path | str, done: Mapping, n: int, seq_len: int) -> Iterator[tuple[str, dict]]:

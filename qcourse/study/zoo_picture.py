@@ -10,6 +10,7 @@ from qcourse.study.zoo import Animal, front
 SMALL = 7.5  # points, of the names
 KINDS = {False: (BLUE, "o", "weights only"), True: (ORANGE, "^", "activations too")}
 BITS, BYTES = "bits", "bytes"
+TICKS = [t * 10**i for i in range(5) for t in (1, 1.25, 1.5, 1.75, 2, 2.5, 3, 3.5, 4, 4.5, 5, 6, 7, 8)]
 AXES: dict[str, tuple[Callable[[Animal], float], str]] = {
     BITS: (lambda a: a.bits, "true bits a weight, scales counted"),
     BYTES: (lambda a: a.token_bytes / 1e6, "MB of weights read for one token, the head included"),
@@ -31,13 +32,9 @@ def picture(zoo: list[Animal], subject: str, axis: str = BITS, least: float = 1e
     ax.plot([cost(a) for a in best], [a.added[0] for a in best], color=RED, lw=1, ls="--", label="Pareto front", zorder=0)
     ax.set_yscale("symlog", linthresh=least)
     ax.set_xscale("log")
-    ticks = [2, 2.5, 3, 3.5, 4, 4.5, 5, 6, 7, 8, 10, 12, 16] if axis == BITS else ax.get_xticks()
     low, high = min(map(cost, points)), max(map(cost, points))
-    if axis == BITS:
-        ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
-    else:
-        span = [low * (high / low) ** (i / 6) for i in range(7)]
-        ax.set_xticks(span, [f"{t:.3g}" for t in span])
+    ticks = [t for t in TICKS if low / 1.08 <= t <= high * 1.25]
+    ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
     ax.minorticks_off()
     ax.set(xlabel=xlabel, ylabel="bits/byte added  (two standard errors)", xlim=(low / 1.08, high * 1.25))
     ax.legend(frameon=False, loc="upper right")
