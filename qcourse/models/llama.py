@@ -152,6 +152,11 @@ class LlamaForCausalLM(nn.Module):
         """Every linear layer by its name in the file, in order of execution."""
         return {m.prefix: m for m in self.modules() if isinstance(m, Linear)}
 
+    def fused(self) -> list[tuple[Linear, ...]]:
+        """Layers that read the same x, which engines multiply as one matrix: q k v, and gate up."""
+        parts = ((layer.self_attn, layer.mlp) for layer in self.model.layers)
+        return [g for a, m in parts for g in ((a.q_proj, a.k_proj, a.v_proj), (m.gate_proj, m.up_proj))]
+
     def folds(self) -> list[Fold]:
         """Where a factor can move into the matrix before: per layer, norm → q k v, norm → gate up, up → down."""
         found = []

@@ -53,7 +53,7 @@ def quantize(
     W: Float[Tensor, "*lead K"],
     args: QuantizationArgs,
     name: str = "W",
-    importance: Float[Tensor, "columns"] | None = None,
+    importance: Float[Tensor, "n"] | None = None,
     peak: float | None = None,
 ) -> QTensor:
     """Round W to the nearest codes of `args.grid`, one scale a block of `args.granularity`.

@@ -1,6 +1,7 @@
 """Every scheme keeps vLLM's contract, and the model never knows which one it has."""
 
 import ast
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from bounds import near
 import qcourse.models.llama
 from qcourse.gemm.reference import reference
 from qcourse.layers.config import get_quantization_config
-from qcourse.layers.linear import Linear
+from qcourse.layers.fused import shared_peaks
+from qcourse.layers.linear import Linear, quantize_layers
 from qcourse.layers.unquantized import UnquantizedLinearMethod
 from qcourse.models.loader import load_model
 from qcourse.numerics.quantize import dequantize, quantize
@@ -162,3 +164,16 @@ class TestBadInput:
             reference(torch.randn(4, 128), p)
         with pytest.raises(TypeError):
             reference(torch.zeros(4, 256, dtype=torch.int8), p)
+
+
+def test_fused_layers_share_nvfp4s_upper_scale():
+    model = load_model()
+    config = replace(get_quantization_config("NVFP4A16"), quantizer=shared_peaks(model.fused()))
+    alone = load_model(quantization="NVFP4A16").linears()
+    layers = quantize_layers(model, config).linears()
+    for group in model.fused():
+        above = {m.weight_global_scale.item() for m in group}
+        own = {alone[m.prefix].weight_global_scale.item() for m in group}
+        assert above == {min(own)} and len(own) > 1  # it divides: the loudest weight has the smallest
+    down = [n for n in layers if n.endswith("down_proj")]
+    assert all(torch.equal(layers[n].weight_packed, alone[n].weight_packed) for n in down)

@@ -47,6 +47,8 @@ FORMATS = {
                              {"hidden_size": 128, "intermediate_size": 8, "head_dim": 8}),
     "ct_nvfp4a16": ({"group_0": scheme("NVFP4A16")}, ["lm_head"], {}),
     "ct_mxfp4a16": ({"group_0": scheme("MXFP4A16")}, ["lm_head"], {}),
+    "ct_mxfp8": ({"group_0": scheme("MXFP8")}, ["lm_head"], {}),
+    "ct_mxfp6a16": ({"group_0": scheme("MXFP6A16")}, ["lm_head"], {}),
     "ct_mixed": (
         {
             "group_0": scheme("W4A16", ["re:.*self_attn\\.[qk]_proj$"], group_size=16),
