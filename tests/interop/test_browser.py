@@ -244,6 +244,29 @@ def test_bits_are_clicked_and_a_curve_is_drawn(page, classroom):
     picture(page, "03-curve")
 
 
+def test_a_float_is_taken_apart_by_clicks_and_a_block_by_dragging(page, classroom):
+    me = Learner(page, classroom[1], "my_notebooks/05_float_formats.ipynb")
+    me.run_all()
+    assert me.errors() == []
+    view = me.cell("view = FloatView(E4M3")
+    view.get_by_role("button", name="bit 7: 0, sign").click()
+    view.get_by_text("0xB8 = -1").first.wait_for()
+    picture(page, "05-float")
+    slider = view.locator("input[type=range]").first
+    slider.focus()
+    page.keyboard.press("ArrowLeft")
+    view.get_by_text("0xB9").first.wait_for()
+    block = me.cell("BlockView(W")
+    block.locator("input[type=range]").last.focus()
+    page.keyboard.press("End")
+    block.get_by_text("quiet").first.wait_for()
+    block.scroll_into_view_if_needed()
+    picture(page, "05-block")
+    zoo = me.cell('picture(zoo, "the shipped model")')
+    zoo.scroll_into_view_if_needed()
+    picture(page, "05-zoo")
+
+
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("path", ["my_notebooks/01_fake_quant.ipynb", "my_notebooks/02_int4_groups_and_packing.ipynb"])
 def test_axe_finds_nothing_serious_in_our_own_content(page, classroom, path, dark):

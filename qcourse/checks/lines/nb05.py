@@ -79,4 +79,9 @@ LINES = {
         "[a.name for a in zoo if a.added[0] < 0.01]": "all that are good enough, whatever they cost",
         "[a.name for a in zoo if a.bits <= 4.5 and a.added[1] < 0.01]": "added[1] is the standard error",
     }),
+    "05.o": Line("best", "min(small, key=lambda a: a.added[0]).name", {
+        "min(small, key=lambda a: a.bits).name": "that is the smallest; the one that *loses* least is asked for",
+        "max(small, key=lambda a: a.added[0]).name": "that one loses most",
+        "min(small, key=lambda a: a.added[1]).name": "added[1] is the standard error: that one is known most exactly",
+    }),
 }  # fmt: skip
