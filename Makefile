@@ -47,8 +47,12 @@ $(VENV)/.installed-test: pyproject.toml constraints.txt $(VENV)/.created
 # llama.cpp as a wheel (a fork, Linux); where there is none, whatever needs it is skipped or says so.
 LLAMA_CPP := $(PIP) --no-deps ik-llama-cpp-python==0.1.5 || echo "without ik-llama-cpp-python: no comparison with llama.cpp"
 
+AUTHORITIES := $(PIP) --no-deps libgguf==0.2.2 bitsandbytes==0.50.2 torchao==0.18.0 nvidia-modelopt==0.47.0 \
+	&& $(PIP) omegaconf pulp scipy nvidia-ml-py || echo "without them: no table of authorities"
+
 $(VENV)/.installed-interop: $(VENV)/.installed-test
 	@$(PIP) -e '.[interop]' || $(HOW_IT_FAILED)
+	@$(AUTHORITIES)
 	@$(LLAMA_CPP)
 	@touch $@
 
