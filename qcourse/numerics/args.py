@@ -24,8 +24,9 @@ class QuantizationArgs:
     zero      how the zero points are stored, likewise; None: there are none, the grid is symmetric
     zero_in   "steps": w = s · (q - z), as in GPTQ and AWQ; "weights": w = s · q - m, as in GGUF and HQQ;
               "tensor": the same with one m for all of it, as in NF4's scales
-    scaling   how the scale is found: numerics.scaling; "minmax" needs a zero point, and most others have none. No part of
-              what is stored: `same_storage` compares without it
+    scaling   how the scale is found: numerics.scaling (absmax … round_up), two_level (NVFP4), ggml (GGUF's types), nf4 and
+              centred (NF4 and its scales). "minmax" needs a zero point, most others have none. It is no part of what is
+              stored: `same_storage` compares without it
     dynamic   of activations: False when the scale is fixed beforehand (a tensor of the file)
 
     Raises ValueError when these contradict each other.
