@@ -17,19 +17,22 @@ from pathlib import Path
 
 os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
 
-import torch  # noqa: E402
+import torch
 
-from qcourse.numerics.formats import GGUF_ARGS, NVFP4_ARGS, block_float  # noqa: E402
-from qcourse.numerics.grids import E2M1, E2M3, E4M3  # noqa: E402
-from qcourse.numerics.quantize import dequantize, quantize  # noqa: E402
-from qcourse.numerics.schemes import PRESETS  # noqa: E402
-from qcourse.packing.packed import PackedWeight, pack, unpack  # noqa: E402
-from qcourse.study.evaluate import provenance  # noqa: E402
-from qcourse.study.roofline import read_bandwidth  # noqa: E402
+from qcourse.gemm.convert import dequantize_packed
+from qcourse.gemm.convert_quantize import quantize_packed
+from qcourse.numerics.formats import GGUF_ARGS, NVFP4_ARGS, block_float
+from qcourse.numerics.grids import E2M1, E2M3, E4M3
+from qcourse.numerics.quantize import quantize
+from qcourse.numerics.schemes import PRESETS
+from qcourse.packing.packed import PackedWeight, pack
+from qcourse.study.evaluate import provenance
+from qcourse.study.roofline import read_bandwidth
 
 N, K, ROUNDS = 2048, 4096, 5
 GGUF_PY = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "TQ2_0")  # what gguf-py quantizes
-CT = {"MXFP4": (4, 32, "mxfp4-pack-quantized", block_float(E2M1)), "MXFP6": (6, 32, "mxfp6-pack-quantized", block_float(E2M3)),
+CT = {"MXFP4": (4, 32, "mxfp4-pack-quantized", block_float(E2M1)),
+      "MXFP6": (6, 32, "mxfp6-pack-quantized", block_float(E2M3)),
       "MXFP8": (8, 32, "mxfp8-quantized", block_float(E4M3)), "NVFP4": (4, 16, "nvfp4-pack-quantized", NVFP4_ARGS),
       "FP8 channel": (8, None, "float-quantized", PRESETS["FP8_DYNAMIC"].weights),
       "int4 G=128": (4, 128, "pack-quantized", PRESETS["W4A16"].weights)}  # fmt: skip
@@ -44,7 +47,7 @@ def gguf_calls(kind: str, W: torch.Tensor) -> tuple[Calls, PackedWeight]:
     qtype, args, x = gguf.GGMLQuantizationType[kind], GGUF_ARGS[kind], W.numpy()
     p = pack(quantize(W, args), "gguf")
     raw = p.tensors["blocks"].numpy()
-    calls = {"ours": (lambda: pack(quantize(W, args), "gguf"), lambda: dequantize(unpack(p)))}
+    calls = {"ours": (lambda: quantize_packed(W, args, "gguf"), lambda: dequantize_packed(p))}
     by_hand = (lambda: gguf.quantize(x, qtype)) if kind in GGUF_PY else None
     calls["gguf-py"] = (by_hand, lambda: gguf.dequantize(raw, qtype))
     calls["libgguf"] = (lambda: libgguf.quantize_rows(x, qtype), lambda: libgguf.dequantize_rows(raw, qtype))
@@ -72,7 +75,7 @@ def ct_calls(name: str, W: torch.Tensor) -> tuple[Calls, PackedWeight]:
         return compressor.compress(given, scheme)
 
     p, file = pack(quantize(W, args), form), compress()
-    ours = (lambda: pack(quantize(W, args), form), lambda: dequantize(unpack(p)))
+    ours = (lambda: quantize_packed(W, args, form), lambda: dequantize_packed(p))
     return {"ours": ours, "compressed-tensors": (compress, lambda: compressor.decompress(dict(file), scheme))}, p
 
 

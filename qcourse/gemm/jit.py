@@ -99,8 +99,8 @@ class task:
     takes its arrays out of `a` with `arguments.matrix`; what types they have is a constant of the loop.
     """
 
-    def __init__(self, loop):
-        self.loop, self.call, self.cached, self.versions = inspect.unwrap(loop), None, True, 0
+    def __init__(self, loop, fast: set[str] | bool = FAST):
+        self.loop, self.call, self.cached, self.versions, self.fast = inspect.unwrap(loop), None, True, 0, fast
         self.__doc__, self.__name__ = loop.__doc__, loop.__name__  # (unwrap: the tests' shape checker wraps everything)
         self.loop.__qualname__ += f"_{edition()}"  # in the name of the cache's file: numba itself watches only the loop's
         KERNELS.append(self)
@@ -111,14 +111,20 @@ class task:
             if self.call is None:
                 began = time.perf_counter()
                 try:
-                    self.made = as_c_function(self.loop, cache=True)
+                    self.made = as_c_function(self.loop, self.fast, cache=True)
                 except Exception:  # no folder to write to, or a file there that is cut short
-                    self.made, self.cached = as_c_function(self.loop, cache=False), False
+                    self.made, self.cached = as_c_function(self.loop, self.fast, cache=False), False
                 self.address, self.versions = self.made.address, 1
                 self.call = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.address)
                 if not self.made.cache_hits:
                     said(self.__name__, time.perf_counter() - began, self.cached)
         return self
+
+
+def exact(loop) -> task:
+    """A task that rounds after every operation, in the order in which they are written, as C does: for bytes that must be
+    equal to another program's. (Its parts must be its own: one that a `task` calls too may be compiled the fast way.)"""
+    return task(loop, fast=False)
 
 
 @lru_cache
@@ -135,13 +141,13 @@ def edition() -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
 
 
-def as_c_function(loop, cache: bool):
+def as_c_function(loop, fast: set[str] | bool, cache: bool):
     """`loop` behind a C function pointer."""
     import numba
 
     learn()
     signature = numba.types.void(numba.types.CPointer(numba.types.int64))
-    return numba.cfunc(signature, nopython=True, fastmath=FAST, error_model="numpy", cache=cache)(loop)
+    return numba.cfunc(signature, nopython=True, fastmath=fast, error_model="numpy", cache=cache)(loop)
 
 
 def said(name: str, seconds: float, cached: bool) -> None:

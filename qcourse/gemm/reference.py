@@ -1,10 +1,9 @@
 """Dequantize, then multiply: slow, obvious, right on every device and for every layout."""
 
-import torch
 import torch.nn.functional as F
 
-from qcourse.numerics.quantize import dequantize
-from qcourse.packing.packed import PackedWeight, unpack
+from qcourse.gemm.convert import dequantize_packed
+from qcourse.packing.packed import PackedWeight
 from qcourse.shapes import Float, Tensor
 
 
@@ -18,4 +17,4 @@ def reference(x: Float[Tensor, "*lead K"], p: PackedWeight, bias: Tensor | None 
         raise TypeError(f"x is {x.dtype}: a floating dtype expected")
     if x.shape[-1] != p.shape[1]:
         raise ValueError(f"x has K={x.shape[-1]}, the weight (N, K) = {p.shape}")
-    return F.linear(x, dequantize(unpack(p), torch.float32).to(x.dtype), bias)
+    return F.linear(x, dequantize_packed(p).to(x.dtype), bias)

@@ -48,13 +48,14 @@ def member(key) -> None:
             errors.append(e)
 
 
-def run(loop: task, a: array, N: int, work: int) -> None:
+def run(loop: task, a: array, N: int, work: int, pieces: int = 1) -> None:
     """A compiled `task` on all of the N rows that `a` describes, in as many threads as torch uses, or in this one if `work`
-    is small. a[0] and a[1] are where its threads agree: the next piece of the rows, and how many pieces there are."""
+    is small. a[0] and a[1] are where its threads agree: the next piece of the rows, and how many pieces there are. pieces: a
+    thread; more than one where rows cost so much that a thread that is late should not be waited for."""
     if loop.call is None:
         loop.ready()
     threads, began = torch.get_num_threads() if work >= SMALL else 1, time.perf_counter()
-    a[0], a[1], there = 0, min(threads, N), a.buffer_info()[0]
+    a[0], a[1], there = 0, min(threads * pieces, N), a.buffer_info()[0]
     if threads == 1:
         loop.call(there)
     elif team() is not None:

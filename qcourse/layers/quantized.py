@@ -14,12 +14,14 @@ import torch
 from torch import nn
 
 from qcourse.gemm.choose import choose, home
+from qcourse.gemm.convert import dequantize_packed
+from qcourse.gemm.convert_quantize import quantize_packed
 from qcourse.layers.method import LinearMethodBase
 from qcourse.numerics.qtensor import QTensor
-from qcourse.numerics.quantize import dequantize, quantize
-from qcourse.numerics.schemes import QuantizationScheme
+from qcourse.numerics.quantize import quantize
+from qcourse.numerics.schemes import QuantizationArgs, QuantizationScheme
 from qcourse.packing.layout import HALF_OR_FULL, Slot
-from qcourse.packing.packed import PackedWeight, holders, layout_of, pack, unpack
+from qcourse.packing.packed import PackedWeight, holders, layout_of, pack
 
 Quantizer = Callable[..., QTensor]  # (W, args, name) → QTensor
 PIECE = 1 << 20  # weights that are unpacked at once
@@ -103,10 +105,9 @@ class QuantizedLinearMethod(LinearMethodBase):
         tensors = {name: p.data for name, p in layer.named_parameters() if name != "bias"}
         input_scale = self.input_scale
         if self.quantizer is not None:
-            q = self.quantizer(tensors["weight"], self.scheme.weights, f"{layer.prefix}.weight")
-            packed = self.at_home(q)
+            packed = self.quantized(tensors["weight"], f"{layer.prefix}.weight")
             if input_scale is not None:
-                input_scale = torch.tensor(input_scale, dtype=torch.float32, device=q.codes.device)
+                input_scale = torch.tensor(input_scale, dtype=torch.float32, device=packed.data.device)
         else:
             if self.static and self.layout.input_scale:
                 input_scale = tensors.pop(self.layout.input_scale)
@@ -115,9 +116,19 @@ class QuantizedLinearMethod(LinearMethodBase):
             delattr(layer, name)
         return packed, input_scale
 
+    def quantized(self, W: torch.Tensor, name: str) -> PackedWeight:
+        """A 16-bit weight in its home layout: in one pass where the quantizer is the plain one."""
+        if self.quantizer is not quantize:
+            return self.at_home(self.quantizer(W, self.scheme.weights, name))
+        return quantize_packed(W, self.scheme.weights, self.home(self.scheme.weights, W), name)
+
     def at_home(self, q: QTensor) -> PackedWeight:
         """Codes and scales in the layout that the fastest kernel reads."""
-        return pack(q, home(q.args, self.scheme.input_activations, tuple(q.shape), q.codes.device, self.layout.name))
+        return pack(q, self.home(q.args, q.codes))
+
+    def home(self, args: QuantizationArgs, t: torch.Tensor) -> str:
+        """That layout, for a weight of t's shape and device."""
+        return home(args, self.scheme.input_activations, tuple(t.shape), t.device, self.layout.name)
 
     def repacked(self, tensors: dict[str, torch.Tensor], N: int, K: int) -> PackedWeight:
         """A file's tensors, in the home layout: some rows at a time where all have a row for each output, because codes take
@@ -157,9 +168,9 @@ class QuantizedLinearMethod(LinearMethodBase):
         if any(t.shape[0] != p.shape[0] for t in p.tensors.values()):
             return super().embedding(layer, ids)
         tensors = {name: t.index_select(0, rows) for name, t in p.tensors.items()}
-        found = dequantize(unpack(PackedWeight(tensors, (len(rows), p.shape[1]), p.args, p.layout)))
+        found = dequantize_packed(PackedWeight(tensors, (len(rows), p.shape[1]), p.args, p.layout))
         return found.view(*ids.shape, -1)
 
     def dequantized(self, layer: nn.Module) -> torch.Tensor:
         """Ŵ (N, K) in fp32, decoded from the layer's own codes."""
-        return dequantize(unpack(layer.product.p))
+        return dequantize_packed(layer.product.p)
