@@ -127,7 +127,7 @@ def exact(loop) -> task:
     return task(loop, fast=False)
 
 
-@lru_cache
+@lru_cache(None)
 def loop(module: str, name: str, *constants) -> task:
     """The task that `name` of qcourse.gemm.`module` makes for these constants, made once. The module is imported only now,
     because it needs numba."""

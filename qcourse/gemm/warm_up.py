@@ -17,7 +17,6 @@ from qcourse.packing.packed import holders, pack
 
 Q8_0 = int_weight(8, per_group(32)).with_(scale=torch.float16)  # GGUF's, in which embeddings lie
 Q4_1 = QuantizationArgs(IntGrid(4, signed=False), per_group(32), "minmax", torch.float16, torch.float16, "weights")
-UNPACKED = ("W3A16", "W2A16", "FP8A16_E5M2", "MXFP8", "MXFP6A16", "MXFP4", "NVFP4A16", "NF4")  # GGUF's: when one is met
 MORE = [int_weight(4, per_channel, False), int_weight(8, per_channel, False), int_weight(4, per_tensor), Q8_0, Q4_1]
 MORE += [int_weight(4, per_group(G), sym) for G in (16, 32, 64, 128) for sym in (True, False)]
 
@@ -31,16 +30,16 @@ def warm_up() -> None:
             for M in (1, 2, 5):
                 int_dot(torch.zeros(M, 256, dtype=dtype), o, block=a.group_size if takes_blocks(a) else None)
             blocked(torch.zeros(1, 256, dtype=dtype), o)
-    for args, activations in ((s.weights, s.input_activations) for s in PRESETS.values() if s.weights.scaling != "ggml"):
-        layout = home(args, activations, (2, 256), "cpu", holders(args, 2, 256)[0])
-        quantize_packed(torch.zeros(2, 256), args, layout)
+    W = torch.linspace(-1, 1, 32 * 256).view(32, 256)
+    for args, activations in ((s.weights, s.input_activations) for s in PRESETS.values()):
+        p = quantize_packed(W, args, home(args, activations, W.shape, "cpu", holders(args, *W.shape)[0]))
+        if (found := compiled(p)) is not None:
+            found.loop.ready()
     for name in ("W8A8", "FP8_DYNAMIC"):
         p = pack(quantize(torch.zeros(2, 256), PRESETS[name].weights), "plain")
         for dtype in (torch.float32, torch.bfloat16):
             for M in (1, 99):
                 choose(p, PRESETS[name].input_activations)(torch.zeros(M, 256, dtype=dtype))
-    for name in UNPACKED:
-        compiled(pack(quantize(torch.zeros(2, 256), PRESETS[name].weights))).loop.ready()
     for dtype in (torch.float32, torch.bfloat16):  # of x; weights of a 16-bit model, and norms that were widened
         x, one, room = (torch.zeros(shape, dtype=dtype) for shape in ((1, 8), (1, 1, 1, 8), (1, 1, 2, 8)))
         half_matmul(x, torch.zeros(2, 8, dtype=torch.bfloat16))

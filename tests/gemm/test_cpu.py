@@ -10,6 +10,7 @@ from bounds import UNIT, bound, near, sums, with_tensors
 
 from qcourse.gemm import cpu, threads
 from qcourse.gemm.choose import choose, home
+from qcourse.gemm.convert_quantize import quantize_packed
 from qcourse.gemm.jit import KERNELS, bf16_bits
 from qcourse.gemm.mismatch import KernelMismatch
 from qcourse.gemm.operand import takes_blocks
@@ -19,7 +20,7 @@ from qcourse.numerics.granularity import per_channel, per_group
 from qcourse.numerics.grids import IntGrid
 from qcourse.numerics.quantize import dequantize, fake_quantize, quantize
 from qcourse.numerics.schemes import PRESETS, QuantizationArgs, int_weight
-from qcourse.packing.packed import pack
+from qcourse.packing.packed import holders, pack
 
 ARGS = {
     "int4 G=128": PRESETS["W4A16"].weights,
@@ -246,9 +247,9 @@ def test_after_the_warm_up_nothing_is_compiled():
     before = sum(k.versions for k in KERNELS)
     for scheme in PRESETS.values():
         q, a = quantize(torch.randn(2, 256), scheme.weights), scheme.input_activations
-        product = choose(
-            pack(q, home(q.args, a, (2, 256), "cpu", "row")), a, torch.tensor(1.0) if a and not a.dynamic else None
-        )
+        layout = home(q.args, a, (2, 256), "cpu", holders(q.args, 2, 256)[0])
+        quantize_packed(torch.randn(32, 256), q.args, layout)
+        product = choose(pack(q, layout), a, torch.tensor(1.0) if a and not a.dynamic else None)
         for dtype in (torch.float32, torch.bfloat16):
             for M in (1, 2, 3, 200):
                 product(torch.randn(M, 256).to(dtype))
