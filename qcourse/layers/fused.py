@@ -14,8 +14,8 @@ from qcourse.numerics.quantize import TWO_LEVEL, quantize
 def shared_peaks(groups: Iterable[tuple[Linear, ...]]) -> Quantizer:
     """A quantizer (W, args, name) → QTensor that gives the layers of a group (`model.fused()`) the peak of all of them.
 
-    >>> config = replace(get_quantization_config("NVFP4A16"), quantizer=shared_peaks(model.fused()))  # doctest: +SKIP
-    >>> quantize_layers(model, config)  # doctest: +SKIP
+        config = replace(get_quantization_config("NVFP4A16"), quantizer=shared_peaks(model.fused()))
+        quantize_layers(model, config)
 
     The peaks are those of the weights now: make it after any transform. Formats without such a scale are left as they are.
     """
