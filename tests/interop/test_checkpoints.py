@@ -152,9 +152,17 @@ READ_BY_TRANSFORMERS = sorted(p.name for p in FILES.iterdir() if p.name.startswi
 ASYMMETRIC = pytest.mark.xfail(raises=RuntimeError, strict=True, reason="transformers 5.23 expects zero points unpacked")
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=ASYMMETRIC if n.endswith("_asym") else ()) for n in READ_BY_TRANSFORMERS]
+WIDE = pytest.mark.xfail(
+    raises=RuntimeError, strict=True, reason="transformers 5.23 multiplies fp32 x by weights left in bf16"
 )
+
+
+def mark(name: str):
+    """What transformers itself cannot load."""
+    return ASYMMETRIC if name.endswith("_asym") else WIDE if name in ("ct_mxfp8", "ct_mxfp6a16") else ()
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=mark(n)) for n in READ_BY_TRANSFORMERS])
 def test_transformers_reads_the_same_file(name):
     """The kept logits are those of transformers' own loading of the folder or GGUF file, in fp32.
 
