@@ -91,7 +91,7 @@ def run_zoo(args) -> None:
         zoo, refused = animals(found.results), fitting(config_of(found.results))[1]
         print(f"{found.said}\n\n{table(zoo)}\n")
         for name, why in refused.items():
-            print(f"{name} does not fit: {why.split(': ', 1)[-1]}")
+            print(f"{name} does not fit: {why}")
         args.out.mkdir(parents=True, exist_ok=True)
         for axis in AXES:
             path = args.out / f"zoo-{subject}-{axis}.png"
