@@ -92,7 +92,8 @@ def test_names_do_not_cover_each_other():
 
 def test_the_command_says_what_does_not_fit(tmp_path, capsys):
     main(["zoo", "--model", "smollm2", "--captures", str(CAPTURES), "--out", str(tmp_path)])
-    assert "Q4_K does not fit: blocks of 256 weights (8 scales of 32 under one) do not divide K=576" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "Q4_K does not fit: blocks of 256 weights (8 scales of 32 under one) do not divide K=576" in out
 
 
 def test_the_command_prints_and_draws(tmp_path, capsys):
