@@ -48,7 +48,7 @@ $(VENV)/.installed-test: pyproject.toml constraints.txt $(VENV)/.created
 LLAMA_CPP := $(PIP) --no-deps ik-llama-cpp-python==0.1.5 || echo "without ik-llama-cpp-python: no comparison with llama.cpp"
 
 AUTHORITIES := $(PIP) --no-deps libgguf==0.2.2 bitsandbytes==0.50.2 torchao==0.18.0 nvidia-modelopt==0.47.0 \
-	&& $(PIP) omegaconf pulp scipy nvidia-ml-py || echo "without them: no table of authorities"
+	&& $(PIP) ninja nvidia-ml-py omegaconf pulp scipy || echo "without them: no table of authorities"
 
 $(VENV)/.installed-interop: $(VENV)/.installed-test
 	@$(PIP) -e '.[interop]' || $(HOW_IT_FAILED)

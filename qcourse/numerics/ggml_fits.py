@@ -57,17 +57,18 @@ def loudest(x: Float[Tensor, "G n"]) -> tuple[Float[Tensor, "n"], Tensor]:
     return torch.where(alive, top, torch.ones_like(top)), alive
 
 
-def signed_scale(x: Float[Tensor, "G n"], w: Float[Tensor, "G n"], limit: int) -> Float[Tensor, "n"]:
-    """d of w ≈ d·q: the try with the smallest error, refitted."""
+def signed_scale(x: Float[Tensor, "G n"], w: Float[Tensor, "G n"], limit: int) -> tuple[Tensor, Tensor]:
+    """(d (n), q (G, n)) of w ≈ d·q: the try with the smallest error, refitted; q as that try had it."""
     (top, alive), wx = loudest(x), w * x
-    d = best = None
+    d = best = codes = None
     for tried in (limit + 0.1 * torch.tensor([0.0, *range(-9, 0), *range(1, 10)])).tolist():
         q = (x * over(-tried, top)).round_().clamp_(-limit, limit - 1)
         a, b = in_order(wx * q), in_order((w * q).mul_(q))
         fit = torch.where(b > 0, a / b, torch.zeros_like(a))
         better = (b > 0) & (a * a > best * b) if d is not None else torch.ones_like(alive)
+        codes = q if d is None else torch.where(better, q, codes)
         d, best = (fit, fit * a) if d is None else (torch.where(better, fit, d), torch.where(better, fit * a, best))
-    return torch.where(alive, d, torch.zeros_like(d))
+    return torch.where(alive, d, torch.zeros_like(d)), torch.where(alive, codes, torch.zeros_like(codes))
 
 
 def descended(x: Float[Tensor, "G n"], w: Float[Tensor, "G n"], q: Float[Tensor, "G n"], low: int, top: int):

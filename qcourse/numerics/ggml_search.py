@@ -7,7 +7,7 @@
 At the end the weights' codes are rounded anew, with the scales as they are stored. Loud weights count more; with an imatrix
 each column counts `importance` times. Two levels of scales are why Q4_K takes 4.5 bits and beats int4 with G = 32.
 Source: ggml's `ggml-quants.c` (`quantize_row_*_K_impl`, `quantize_row_iq4_nl_impl`), byte for byte libgguf's; with an
-imatrix also, but for Q2_K (another search, with a smaller error) and Q3_K (a few codes that nothing reads).
+imatrix also, but for Q2_K (another search, with a smaller error).
 """
 
 import torch
@@ -112,16 +112,15 @@ def plain_block(x: Float[Tensor, "n per G"], args, qw):
         q = (X * over(grid.qmin, top)).round_().clamp_(grid.qmin, grid.qmax)
         scales = torch.where(alive, descended(X, W, q, grid.qmin, grid.qmax)[0], torch.zeros_like(top))
     else:
-        scales = signed_scale(X, W, -grid.qmin)
+        scales, _ = signed_scale(X, W, -grid.qmin)
     scales = scales.view(n, per).T.contiguous()
     if grid.num_bits == 3 and qw is not None:
-        d = signed_scale(scales, in_order(W).view(n, per).T.contiguous(), -inner.qmin)
-        inverse = reciprocal(d)
+        d, s = signed_scale(scales, in_order(W).view(n, per).T.contiguous(), -inner.qmin)
     else:
         top, alive = loudest(scales)
         inverse = torch.where(alive, over(inner.qmin, top), torch.zeros_like(top))
-        d = reciprocal(inverse)
-    d, s = half(d), (scales * inverse).round_().clamp_(inner.qmin, inner.qmax).T
+        d, s = reciprocal(inverse), (scales * inverse).round_().clamp_(inner.qmin, inner.qmax)
+    d, s = half(d), s.T
     if grid.num_bits == 3:  # a block of zeros is bits 0 throughout
         s = s.masked_fill((d == 0).unsqueeze(-1), inner.qmin)
     return rounded(x, d, s, grid), d, s.to(torch.int8), None, None

@@ -286,7 +286,7 @@ def all_of_them() -> list[Authority]:
         *(Authority(k, "quantize", "gguf", gguf_py(k), tiny, sign) for k in (*legacy, "TQ2_0")),
         *(Authority(k, "quantize_rows", "libgguf", libgguf(k), tiny, unread) for k in (*legacy, *searched)),
         *(Authority(f"{k}, imatrix", "quantize_rows", "libgguf", libgguf(k, True), tiny, unread)
-          for k in ("IQ4_NL", "Q4_K", "Q5_K", "Q6_K")),
+          for k in ("IQ4_NL", "Q3_K", "Q4_K", "Q5_K", "Q6_K")),
         *(Authority(f"{k}, read", "dequantize", "gguf", gguf_values(k), tiny) for k in GGUF_ARGS),
     ]  # fmt: skip
 

@@ -9,7 +9,13 @@ for needed in ("compressed_tensors", "gguf", "libgguf", "torchao", "bitsandbytes
         warnings.simplefilter("ignore")
         pytest.importorskip(needed)
 
-from authorities import all_of_them, tensors  # noqa: E402
+import gguf  # noqa: E402
+import libgguf  # noqa: E402
+import torch  # noqa: E402
+from authorities import K, all_of_them, tensors, within_fp16  # noqa: E402
+
+from qcourse.numerics.formats import GGUF_ARGS  # noqa: E402
+from qcourse.numerics.quantize import dequantize, quantize  # noqa: E402
 
 CASES = tensors()
 
@@ -29,3 +35,15 @@ def test_a_difference_would_be_seen():
     mixed = [(n, ours, theirs, may) for (n, ours, _, may), (_, _, theirs, _) in
              zip(floor.parts(CASES["normal"]), even.parts(CASES["normal"]), strict=True)]  # fmt: skip
     assert sum(int((ours != theirs).sum()) for _, ours, theirs, _ in mixed) > 100
+
+
+@pytest.mark.parametrize("name", ["normal", "weights", "bf16", "heavy tails", "one sign"])
+def test_where_bytes_differ_the_weighted_error_is_at_most_theirs(name):
+    """Q2_K with an imatrix: other bytes than libgguf's, and no larger error of what the importance counts."""
+    kind = "Q2_K"
+    W, heard = within_fp16(CASES[name]), torch.rand(K, generator=torch.Generator().manual_seed(1)) + 0.01
+    qtype = gguf.GGMLQuantizationType[kind]
+    theirs = gguf.dequantize(libgguf.quantize_rows(W.numpy(), qtype, imatrix=heard.numpy()), qtype)
+    lost = [(heard * (hat - W).double().square()).sum() for hat in
+            (dequantize(quantize(W, GGUF_ARGS[kind], importance=heard)), torch.from_numpy(theirs))]  # fmt: skip
+    assert lost[0] <= lost[1], f"{lost[0] / lost[1]}"
