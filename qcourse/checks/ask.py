@@ -4,10 +4,10 @@ import re
 import secrets
 import warnings
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import qcourse
-from qcourse.checks.hints import HINTS
 from qcourse.checks.judge import judge
 from qcourse.checks.result import Result
 from qcourse.checks.show import Code, Note
@@ -42,7 +42,7 @@ def hint(task_id: str, level: int = 1) -> Note:
     Raises ValueError for an unknown task or level.
     """
     task = TASKS[task_id]
-    idea, first_line = HINTS[task.id]
+    idea, first_line = hints_of(task.id)
     if level == 3:
         return Code(f"# {task.id} {task.function} begins, for example, with\n{first_line}")
     if level not in (1, 2):
@@ -51,6 +51,11 @@ def hint(task_id: str, level: int = 1) -> Note:
     return Note(
         f'{task.id} {task.function}. {(task.hint, idea)[level - 1]} (Still stuck? `hint("{task.id}", {level + 1})`: {more}.)'
     )
+
+
+def hints_of(task_id: str) -> tuple[str, str]:
+    """(the idea, the first line) of a task, from its lab's `hints`."""
+    return import_module(f"qcourse.checks.lab{task_id[:2]}.hints").HINTS[task_id]
 
 
 def solution(task_id: str, folder: Path | None = None) -> Note:
