@@ -9,6 +9,7 @@ import torch
 
 from qcourse.shapes import Float, Tensor
 
+STRIP = 512  # rows of the Hessian at once
 STRIDE = 4  # neighbouring tokens look alike: a sample of every 4th sees more of the text
 
 
@@ -16,7 +17,8 @@ STRIDE = 4  # neighbouring tokens look alike: a sample of every 4th sees more of
 class InputStats:
     """Running statistics of one layer's input x (M, K).
 
-    absmax (K) · mean_abs (K) · tokens · sample: every 4th row (≤ keep_rows, K) · hessian: XᵀX (K, K), if asked for.
+    absmax, mean_abs, mean_square (K) · tokens · sample: every 4th row (≤ keep_rows, K) · hessian: XᵀX (K, K) in fp64, if
+    asked for: products of a batch in fp32, their sum in fp64, and only the upper triangle is computed.
     """
 
     K: int
@@ -26,7 +28,8 @@ class InputStats:
     tokens: int = 0
     absmax: Tensor = None
     sum_abs: Tensor = None
-    hessian: Tensor | None = None
+    sum_square: Tensor = None
+    triangle: Tensor | None = None
     largest: Tensor = field(default_factory=lambda: torch.empty(0))
     sample: Tensor = None
 
@@ -41,15 +44,33 @@ class InputStats:
             raise ValueError(f"calibration input holds NaN or inf in channel {int((~torch.isfinite(top)).nonzero()[0])}")
         self.absmax = top if self.absmax is None else torch.maximum(self.absmax, top)
         self.sum_abs = magnitude.sum(0) if self.sum_abs is None else self.sum_abs + magnitude.sum(0)
+        square = x.square().sum(0, dtype=torch.float64)
+        self.sum_square = square if self.sum_square is None else self.sum_square + square
         if self.keep_largest:
             both = torch.cat((self.largest, magnitude.flatten()))
             self.largest = both.topk(min(self.keep_largest, both.numel())).values
         if self.with_hessian:
-            product = x.double().T @ x.double()
-            self.hessian = product if self.hessian is None else self.hessian + product
+            self.add_products(x)
         rows = x[-self.tokens % STRIDE :: STRIDE].clone()  # counted over all batches, so batching changes nothing
         self.sample = (rows if self.sample is None else torch.cat((self.sample, rows)))[: self.keep_rows]
         self.tokens += len(x)
+
+    def add_products(self, x: Float[Tensor, "M K"]) -> None:
+        """Add xᵀx, a strip of rows at a time, from its diagonal on."""
+        if self.triangle is None:
+            self.triangle = torch.zeros(self.K, self.K, dtype=torch.float64)
+        for i in range(0, self.K, STRIP):
+            self.triangle[i : i + STRIP, i:] += x[:, i : i + STRIP].T @ x[:, i:]
+
+    @property
+    def hessian(self) -> Float[Tensor, "K K"] | None:
+        """XᵀX of all tokens, symmetric."""
+        return None if self.triangle is None else self.triangle.triu() + self.triangle.triu(1).T
+
+    @property
+    def mean_square(self) -> Float[Tensor, "K"]:
+        """mean x² of each channel: the diagonal of the Hessian over the tokens, and an importance matrix's weight."""
+        return (self.sum_square / self.tokens).float()
 
     @property
     def mean_abs(self) -> Float[Tensor, "K"]:

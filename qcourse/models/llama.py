@@ -96,6 +96,11 @@ class DecoderLayer(nn.Module):
         x = x + self.self_attn(self.input_layernorm(x), rope, layer, cache)
         return x + self.mlp(self.post_attention_layernorm(x))
 
+    def stages(self) -> list[tuple[Linear, ...]]:
+        """Its linear layers in order of execution; those of one stage read the same x."""
+        a, m = self.self_attn, self.mlp
+        return [(a.q_proj, a.k_proj, a.v_proj), (a.o_proj,), (m.gate_proj, m.up_proj), (m.down_proj,)]
+
 
 class LlamaModel(nn.Module):
     """Embedding, blocks, final norm: ids (B, T) → hidden states (B, T, hidden)."""
@@ -110,14 +115,17 @@ class LlamaModel(nn.Module):
 
     def forward(self, ids: torch.Tensor, cache: KVCache | None, compute_dtype: torch.dtype) -> torch.Tensor:
         """Run every block; with a cache, ids continue at position `cache.length`."""
-        start = cache.length if cache is not None else 0
-        rope = self.rope.at(start, start + ids.shape[1], ids.device, compute_dtype)
-        x = self.embed_tokens(ids).to(compute_dtype)
+        x, rope = self.enter(ids, cache.length if cache is not None else 0, compute_dtype)
         for i, layer in enumerate(self.layers):
             x = layer(x, rope, i, cache)
         if cache is not None:
             cache.length += ids.shape[1]
         return self.norm(x)
+
+    def enter(self, ids: torch.Tensor, start: int, compute_dtype: torch.dtype) -> tuple:
+        """(x, rope): what the first block is given for ids (B, T) from position `start` on."""
+        rope = self.rope.at(start, start + ids.shape[1], ids.device, compute_dtype)
+        return self.embed_tokens(ids).to(compute_dtype), rope
 
 
 class LlamaForCausalLM(nn.Module):
@@ -154,8 +162,7 @@ class LlamaForCausalLM(nn.Module):
 
     def fused(self) -> list[tuple[Linear, ...]]:
         """Layers that read the same x, which engines multiply as one matrix: q k v, and gate up."""
-        parts = ((layer.self_attn, layer.mlp) for layer in self.model.layers)
-        return [g for a, m in parts for g in ((a.q_proj, a.k_proj, a.v_proj), (m.gate_proj, m.up_proj))]
+        return [stage for layer in self.model.layers for stage in layer.stages() if len(stage) > 1]
 
     def folds(self) -> list[Fold]:
         """Where a factor can move into the matrix before: per layer, norm → q k v, norm → gate up, up → down."""
