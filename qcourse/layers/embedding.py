@@ -8,6 +8,7 @@ method more: `embedding`, as in vLLM's `VocabParallelEmbedding`.
 import torch
 from torch import nn
 
+from qcourse.layers.linear import Linear
 from qcourse.layers.method import QuantizationConfig
 from qcourse.layers.unquantized import UnquantizedLinearMethod
 
@@ -31,6 +32,12 @@ class Embedding(nn.Module):
     def logits(self, x: torch.Tensor) -> torch.Tensor:
         """x (..., hidden) @ E.T → (..., vocabulary): the tied head."""
         return self.quant_method.apply(self, x)
+
+    def head(self) -> Linear:
+        """A copy of E in fp32 as a layer of its own: what a tied head becomes when it is untied."""
+        head = Linear(self.input_size, self.output_size, prefix="lm_head", dtype=torch.float32)
+        head.weight = nn.Parameter(self.dequantized().clone(), requires_grad=False)
+        return head
 
     def dequantized(self) -> torch.Tensor:
         """E (vocabulary, hidden) in fp32."""

@@ -47,6 +47,17 @@ def quantize_layers(model: nn.Module, quant_config: QuantizationConfig, again: b
     again: layers that are quantized are dequantized first, one by one, so that never more than one is held in 16 bits.
     Raises ValueError, before anything is changed, for a layer that is already quantized or does not fit the format.
     """
+    methods, memory = refuse_misfits(model, quant_config, again), Memory()
+    for name, layer in model.linears().items():
+        dequantize_layers(model, only=layer)
+        install(layer, methods[name])
+        memory.done_with(4 * layer.input_size * layer.output_size)
+    return model
+
+
+def refuse_misfits(model: nn.Module, quant_config: QuantizationConfig, again: bool = False) -> dict:
+    """Each layer's method. Raises ValueError for a layer that is quantized already, one that does not fit its format, and a
+    rule that matches none; nothing is changed."""
     layers = model.linears()
     done = [name for name, m in layers.items() if not isinstance(m.quant_method, UnquantizedLinearMethod)]
     if done and not again:
@@ -58,18 +69,18 @@ def quantize_layers(model: nn.Module, quant_config: QuantizationConfig, again: b
             probe = nn.Module()
             probe.prefix = name
             create(methods[name], probe, layer, torch.bfloat16)
-    memory = Memory()
-    for name, layer in layers.items():
-        dequantize_layers(model, only=layer)
-        weight = layer.weight.data
-        create(methods[name], layer, layer, weight.dtype)
-        layer.weight.data = weight
-        layer.weight.requires_grad_(False)
-        layer.quant_method = methods[name]
-        methods[name].process_weights_after_loading(layer)
-        del weight
-        memory.done_with(4 * layer.input_size * layer.output_size)
-    return model
+    return methods
+
+
+def install(layer: Linear, method) -> None:
+    """Hand a new method to a layer that still has its weight, and let it process that."""
+    weight = layer.weight.data
+    create(method, layer, layer, weight.dtype)
+    layer.weight.data = weight
+    layer.weight.requires_grad_(False)
+    layer.quant_method = method
+    del weight
+    method.process_weights_after_loading(layer)
 
 
 def dequantize_layers(model: nn.Module, dtype: torch.dtype = torch.bfloat16, only: Linear | None = None) -> nn.Module:

@@ -4,19 +4,40 @@
     Q(W · s) · (x / s): a salient column is rounded in finer steps relative to its size
 
 Weight-only: the activations are not quantized, they only say which columns matter. The factor is folded into
-whatever wrote x, so nothing is paid at run time.
+whatever wrote x, so nothing is paid at run time; query heads that share a value head share its factors, exactly.
 Source: Lin et al. 2023 (arXiv:2306.00978) and mit-han-lab/llm-awq (`auto_scale`, `auto_clip`). Notebooks 04 and 07.
 """
+
+from dataclasses import dataclass
 
 import torch
 
 from qcourse.methods.calibration import InputStats
-from qcourse.methods.folding import apply_fold, widen
+from qcourse.methods.folding import Fold, apply_fold, widen
 from qcourse.numerics.quantize import fake_quantize
 from qcourse.numerics.schemes import QuantizationArgs
 from qcourse.shapes import Float, Tensor
 
 GRID = 20
+
+
+@dataclass(frozen=True)
+class Search:
+    """s: the factors found · alpha: of them · error, plain: squared output error on the sample with s, and without any."""
+
+    s: Float[Tensor, "n"]
+    alpha: float
+    error: float
+    plain: float
+
+    @property
+    def reason(self) -> str:
+        """Why nothing is scaled, or nothing where something is."""
+        if self.alpha > 0:
+            return ""
+        return (
+            f"no α of {', '.join(f'{i / GRID:g}' for i in (1, 2))} … {1 - 1 / GRID:g} has a smaller output error than α = 0"
+        )
 
 
 def awq_scales(mean_abs: Float[Tensor, "K"], alpha: float) -> Float[Tensor, "K"]:
@@ -25,18 +46,24 @@ def awq_scales(mean_abs: Float[Tensor, "K"], alpha: float) -> Float[Tensor, "K"]
     return s / (s.max() * s.min()).sqrt()
 
 
-def search_scales(stats: InputStats, weights: list[Tensor], args: QuantizationArgs) -> Float[Tensor, "K"]:
-    """The factors, over 20 values of α in [0, 1), with the least squared output error on the sample. α = 0 is no change."""
+def search_scales(stats: InputStats, weights: list[Tensor], args: QuantizationArgs, fold: Fold | None = None) -> Search:
+    """The factors, over 20 values of α in [0, 1), with the least squared output error on the sample. α = 0 is no change.
+
+    fold: whose factors they are, where heads share them: s then has one for each channel of its writer.
+    """
     device = weights[0].device
-    x, mean_abs = stats.sample.to(device), stats.mean_abs.to(device)
+    pooled, repeated = (fold.pooled, fold.repeated) if fold else (lambda t: t, lambda t: t)
+    x, mean_abs = stats.sample.to(device), pooled(stats.mean_abs.to(device))
     exact = [x @ w.float().T for w in weights]
-    best, least = torch.ones(stats.K, device=device), torch.inf
+    best = plain = None
     for i in range(GRID):
         s = awq_scales(mean_abs, i / GRID)
+        wide = repeated(s)
         pairs = zip(weights, exact, strict=True)
-        error = sum(((x / s) @ fake_quantize(w.float() * s, args).T - y).square().sum().item() for w, y in pairs)
-        if error < least:
-            best, least = s, error
+        error = sum(((x / wide) @ fake_quantize(w.float() * wide, args).T - y).square().sum().item() for w, y in pairs)
+        plain = error if plain is None else plain
+        if best is None or error < best.error:
+            best = Search(s, i / GRID, error, plain)
     return best
 
 
@@ -63,22 +90,25 @@ def search_clip(
     return best
 
 
-def awq(model, stats: dict[str, InputStats], args: QuantizationArgs, clip: bool = True) -> dict[str, Float[Tensor, "K"]]:
-    """Scale every fold and clip every weight, in place (fp32); rounding is left to the format. Returns the factors.
+def awq(
+    model, stats: dict[str, InputStats], args: QuantizationArgs, clip: bool = True, values: bool = False
+) -> dict[str, Search]:
+    """Scale every fold and clip every weight, in place (fp32); rounding is left to the format.
 
+    values: scale what values write and o reads, too, head by head (the reference does so only where no heads are shared).
+    Returns what was found for each fold, by the name of its first reader; `reason` says why a search returned no change.
     Queries and keys are not clipped, as in the reference (their product makes small errors large).
     """
     widen(model)
-    factors = {}
-    for fold in model.folds():
-        readers = [r.weight.data for r in fold.readers]
-        factors[fold.name] = search_scales(stats[fold.name], readers, args)
-        apply_fold(fold, factors[fold.name])
+    found, factors = {}, {}
+    for fold in (*model.folds(), *(model.value_folds() if values else [])):
+        search = found[fold.name] = search_scales(stats[fold.name], [r.weight.data for r in fold.readers], args, fold)
+        apply_fold(fold, search.s)
+        factors |= {id(reader): fold.repeated(search.s) for reader in fold.readers}
     if clip:
         for name, module in model.linears().items():
             if name.endswith(("q_proj", "k_proj", "lm_head")):
                 continue
-            shared = next((f.name for f in model.folds() if module in f.readers), name)
-            x = stats[name].sample.to(module.weight.device) / factors.get(shared, 1.0)
+            x = stats[name].sample.to(module.weight.device) / factors.get(id(module), 1.0)
             module.weight.data = search_clip(module.weight.data, x, args)
-    return factors
+    return found

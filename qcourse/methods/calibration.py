@@ -96,18 +96,9 @@ def calibrate(
     """Statistics of every Linear's input (by its `prefix`) over ids (n, T), in batches.
 
     `hessian` also sums XᵀX; `keep_largest` keeps that many largest |x|, for percentiles. Both cost time.
-    Of windows one id longer than the model's context the last id, which is only a target, is not read.
-    Raises ValueError for fewer than `min_tokens` tokens (absmax of too little text clips the next text), for windows
-    beyond the context, and for ids outside the vocabulary.
+    Raises what `check_ids` raises.
     """
-    limit, vocab = model.config.max_position_embeddings, model.config.vocab_size
-    if ids.dim() != 2 or ids.shape[1] > limit + 1:
-        raise ValueError(f"calibration ids of shape {tuple(ids.shape)}: (n, T) expected, T at most {limit} positions")
-    ids = ids[:, :limit]
-    if ids.numel() < min_tokens:
-        raise ValueError(f"calibration text of {ids.numel()} tokens: at least {min_tokens} needed")
-    if ids.min() < 0 or ids.max() >= vocab:
-        raise ValueError(f"calibration ids {int(ids.min())}…{int(ids.max())}: the model's vocabulary has {vocab}")
+    ids = check_ids(model, ids, min_tokens)
     layers = model.linears()
     stats = {name: InputStats(m.input_size, keep_largest=keep_largest, with_hessian=hessian) for name, m in layers.items()}
     hooks = [m.register_forward_pre_hook(lambda m, args, s=stats[name]: s.update(args[0])) for name, m in layers.items()]
@@ -118,3 +109,18 @@ def calibrate(
         for hook in hooks:
             hook.remove()
     return stats
+
+
+def check_ids(model, ids, min_tokens: int = 512):
+    """The ids (n, T) to calibrate on: of windows one id longer than the model's context the last id, which is only a target,
+    is left out. Raises ValueError for fewer than `min_tokens` tokens (absmax of too little text clips the next text), for
+    windows beyond the context, and for ids outside the vocabulary."""
+    limit, vocab = model.config.max_position_embeddings, model.config.vocab_size
+    if ids.dim() != 2 or ids.shape[1] > limit + 1:
+        raise ValueError(f"calibration ids of shape {tuple(ids.shape)}: (n, T) expected, T at most {limit} positions")
+    ids = ids[:, :limit]
+    if ids.numel() < min_tokens:
+        raise ValueError(f"calibration text of {ids.numel()} tokens: at least {min_tokens} needed")
+    if ids.min() < 0 or ids.max() >= vocab:
+        raise ValueError(f"calibration ids {int(ids.min())}…{int(ids.max())}: the model's vocabulary has {vocab}")
+    return ids

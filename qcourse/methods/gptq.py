@@ -3,8 +3,8 @@
     least   Σ over tokens of (x · (w - ŵ))² = (w - ŵ) H (w - ŵ)ᵀ          H = XᵀX, for each row w of W by itself
     step    e = (w_j - ŵ_j) / U_jj          w_k -= e · U_jk  for k > j    UᵀU = H⁻¹, U upper triangular
 
-Row j of U, from the diagonal on, is what optimal brain surgery asks for: that row of the inverse of H without the columns that
-are done, over the root of its diagonal. It never changes, so one factor serves all rows and all columns.
+Row j of U, from the diagonal on, is what optimal brain surgery asks for: that row of the inverse of H without the columns
+that are done, over the root of its diagonal. It never changes, so one factor serves all rows and all columns.
 Any grid: a format finds its scales first, or, where groups have plain scales of their own, when the group's turn has come.
 Source: Frantar et al. 2022 (arXiv:2210.17323); Hassibi & Stork 1993. Group-aware order: GPTQModel. Notebook 06.
 """
@@ -35,12 +35,13 @@ class Factor:
 
 
 def inverse_factor(H: Float[Tensor, "K K"], damp: float = 0.01, turn: Integer[Tensor, "K"] | None = None) -> Factor:
-    """U of the damped H, its channels taken in the order `turn`, in fp64: H + damp · mean(diag H), ten times as much until it is positive definite.
+    """U of the damped H, in fp64, its channels in the order `turn`: H + damp · mean(diag H), or ten times as much, until
+    that is positive definite.
 
     H read from the last channel to the first has a Cholesky factor L; read back, that is an upper triangular V with
-    H = V Vᵀ, and U = V⁻¹: one factorization, and no inverse is formed. A dead channel (H_jj = 0) gets the mean of the others:
-    it repairs nothing and is repaired by nothing. Raises ValueError for NaN or inf, for damp outside (0, 1], and when no
-    damping helps.
+    H = V Vᵀ, and U = V⁻¹: one factorization, and no inverse is formed. A dead channel (H_jj = 0) gets the mean of the
+    others: it repairs nothing and is repaired by nothing. Raises ValueError for NaN or inf, for damp outside (0, 1], and
+    when no damping helps.
     """
     if not 0 < damp <= 1:
         raise ValueError(f"damp={damp}: a share of the mean diagonal, above 0 and at most 1")
@@ -90,17 +91,17 @@ def gptq(
     name: str = "W",
     *,
     damp: float = 0.01,
-    act_order: str = "group",
+    act_order: str = "static",
 ) -> QTensor:
     """Codes of W on any grid, rounded column by column with repair, for the inputs that `stats` saw.
 
     `stats` needs its Hessian (`InputStats(K, with_hessian=True)`). What had to be done to it (dead channels, more damping,
-    fewer tokens than channels) is said as a warning. Raises ValueError without statistics, for another K, for NaN or inf, and
-    when G does not divide K. Cost: K³ for the factor and 2·N·K² for the repairs, no data beyond H.
+    fewer tokens than channels) is said as a warning. Raises ValueError without statistics, for another K, for NaN or inf,
+    and when G does not divide K. Cost: K³ for the factor and 2·N·K² for the repairs, no data beyond H.
     """
     if stats is None or stats.hessian is None:
         raise ValueError(f"{name}: GPTQ needs the Hessian of this layer's input; calibrate with hessian=True")
-    if stats.K != W.shape[1]:
+    if W.shape[1] != stats.K:
         raise ValueError(f"{name} has K={W.shape[1]}, its calibration input has K={stats.K}")
     start = quantize(W, args, name)
     order = processing_order(stats.mean_square, args, act_order)
@@ -157,7 +158,7 @@ def with_late_scales(
 
 
 def walk(W: Tensor, U: Tensor, turn: Tensor, size: int, args: QuantizationArgs, scales: Callable) -> Tensor:
-    """Codes (N, K), in blocks of `size` columns, in the order `turn`; scales(columns, i): (scale, zero) of the block at i."""
+    """Codes (N, K), `size` columns at a time in the order `turn`; scales(columns, i): (scale, zero) of the block at i."""
     columns = W.T[turn]  # (K, N): a column of W is contiguous here
     codes = torch.empty(columns.shape, dtype=args.grid.dtype)
     for i in range(0, len(columns), size):

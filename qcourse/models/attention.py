@@ -27,6 +27,7 @@ class Attention(nn.Module):
         self.v_proj = linear(h, kv, bias=bias, prefix=f"{prefix}.v_proj")
         self.qkv = Together(self.q_proj, self.k_proj, self.v_proj)
         self.o_proj = linear(q, h, bias=config.output_bias, prefix=f"{prefix}.o_proj")
+        self.online = None  # a rotation of queries and keys after RoPE (methods.rotation: R3)
 
     def forward(self, x, rope, layer: int, cache: KVCache | None) -> torch.Tensor:
         """x (B, T, hidden) → (B, T, hidden); reads and extends `cache` when there is one."""
@@ -34,10 +35,12 @@ class Attention(nn.Module):
         c = self.config
         q, k, v = (t.view(B, T, -1, c.head_dim).transpose(1, 2) for t in self.qkv(x))
         y = None
-        if cache is not None and T == 1:
+        if cache is not None and T == 1 and self.online is None:
             y = attend_one(q, k, v, *rope, *cache.room(layer), cache.length)
         if y is None:
             q, k = rotate(q, *rope), rotate(k, *rope)
+            if self.online is not None:
+                q, k = self.online(q), self.online(k)
             if cache is not None:
                 k, v = cache.update(layer, k, v)
             y = attend(q, k, v)

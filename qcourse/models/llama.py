@@ -7,7 +7,7 @@ Does not handle: attention masks for padded batches, sliding windows, YaRN, q/k 
 Source: Touvron et al. 2023 (arXiv:2302.13971); GQA: Ainslie et al. 2023 (arXiv:2305.13245).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ from torch import nn
 
 from qcourse.gemm.step import norm, swiglu
 from qcourse.layers.embedding import Embedding
-from qcourse.layers.linear import Linear
+from qcourse.layers.linear import Linear, dequantize_layers
 from qcourse.layers.method import QuantizationConfig
 from qcourse.layers.together import Together
 from qcourse.methods.folding import Fold
@@ -72,12 +72,14 @@ class MLP(nn.Module):
         self.up_proj = linear(h, i, bias=bias, prefix=f"{prefix}.up_proj")
         self.gate_up = Together(self.gate_proj, self.up_proj)
         self.down_proj = linear(i, h, bias=bias, prefix=f"{prefix}.down_proj")
+        self.online = None  # a rotation of down_proj's input (methods.rotation: R4)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(..., hidden) → (..., hidden)."""
         gate, up = self.gate_up(x)
         y = swiglu(gate, up)
-        return self.down_proj(F.silu(gate) * up if y is None else y)
+        y = F.silu(gate) * up if y is None else y
+        return self.down_proj(y if self.online is None else self.online(y))
 
 
 class DecoderLayer(nn.Module):
@@ -168,8 +170,26 @@ class LlamaForCausalLM(nn.Module):
         """Where a factor can move into the matrix before: per layer, norm → q k v, norm → gate up, up → down."""
         found = []
         for layer in self.model.layers:
-            a, m = layer.self_attn, layer.mlp
-            found.append(Fold(layer.input_layernorm, (a.q_proj, a.k_proj, a.v_proj)))
-            found.append(Fold(layer.post_attention_layernorm, (m.gate_proj, m.up_proj)))
-            found.append(Fold(m.up_proj, (m.down_proj,)))
+            qkv, _, gate_up, down = layer.stages()
+            found += [Fold(layer.input_layernorm, qkv), Fold(layer.post_attention_layernorm, gate_up)]
+            found.append(Fold(gate_up[1], down))
         return found
+
+    def value_folds(self) -> list[Fold]:
+        """values → o: one factor for each channel of a value head, whatever number of query heads shares it."""
+        c, found = self.config, []
+        for layer in self.model.layers:
+            (_, _, v), o, *_ = layer.stages()
+            found.append(Fold(v, o, c.head_dim, c.num_attention_heads // c.num_key_value_heads))
+        return found
+
+    def ends(self) -> tuple[Embedding, RMSNorm, Linear | None]:
+        """What stands before and behind the blocks: the embedding, the last norm, the head (None where it is tied)."""
+        return self.model.embed_tokens, self.model.norm, self.lm_head
+
+    def untie(self) -> None:
+        """Give a tied head a matrix of its own, in fp32; an embedding that is held as codes becomes fp32, too."""
+        dequantize_layers(self, torch.float32, only=self.model.embed_tokens)
+        if self.lm_head is None:
+            self.lm_head = self.model.embed_tokens.head()
+            self.config = self.model.config = replace(self.config, tie_word_embeddings=False)

@@ -13,7 +13,9 @@ from qcourse.models.llama import LlamaForCausalLM
 
 def save_model(model: LlamaForCausalLM, folder: Path) -> None:
     """Write config.json and model.safetensors (bf16), readable by `LlamaForCausalLM` of transformers. Raises ValueError for
-    a model with quantized layers."""
+    a model with quantized layers, or one that is rotated online."""
+    if any(getattr(m, "online", None) is not None for m in model.modules()):
+        raise ValueError("this model is rotated online (R3, R4), which a folder cannot say: save it before `rotate_online`")
     quantized = [n for n, m in model.linears().items() if not isinstance(m.quant_method, UnquantizedLinearMethod)]
     if quantized:
         raise ValueError(f"{quantized[0]} is quantized, and this writes bf16: load the model with dequantize=True")

@@ -1,6 +1,6 @@
 """Scales that stand already: the codes of another W under them, a column at a time or all at once.
 
-Whoever rounds with hindsight (GPTQ, AutoRound) first lets a format find its scales, as it stores them, and then chooses codes.
+Whoever rounds with hindsight first lets a format find its scales, as it stores them, and then chooses codes.
 """
 
 from dataclasses import dataclass, replace

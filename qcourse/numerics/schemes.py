@@ -31,8 +31,15 @@ def int_weight(num_bits: int, granularity: Granularity, symmetric: bool = True) 
     return QuantizationArgs(grid, granularity) if symmetric else QuantizationArgs(grid, granularity, "minmax", zero=grid)
 
 
+def float_zero(num_bits: int, granularity: Granularity) -> QuantizationArgs:
+    """Unsigned codes, and zero points of a float in weight units (w = s·q - m): they keep their fractions, as in HQQ."""
+    grid = IntGrid(num_bits, signed=False)
+    return QuantizationArgs(grid, granularity, "minmax", zero=torch.bfloat16, zero_in="weights")
+
+
 FP32 = torch.float32
 INT8_TOKEN = QuantizationArgs(IntGrid(8), per_token, scale=FP32)
+INT4_TOKEN = QuantizationArgs(IntGrid(4), per_token, scale=FP32)
 INT8_TENSOR = QuantizationArgs(IntGrid(8), per_tensor, scale=FP32, dynamic=False)
 INT8_BLOCKS = {G: QuantizationArgs(IntGrid(8), per_group(G), scale=FP32) for G in (32, 128)}
 FP8_TOKEN = QuantizationArgs(E4M3, per_token, scale=FP32)
@@ -53,8 +60,13 @@ PRESETS: dict[str, QuantizationScheme] = {
     "W4A16_G64": QuantizationScheme(int_weight(4, per_group(64))),
     "W4A16_G32": QuantizationScheme(int_weight(4, per_group(32))),
     "W4A16_ASYM": QuantizationScheme(int_weight(4, per_group(128), symmetric=False)),
+    "W4A16_FZERO": QuantizationScheme(float_zero(4, per_group(128))),
     "W3A16": QuantizationScheme(int_weight(3, per_group(128))),
+    "W3A16_ASYM": QuantizationScheme(int_weight(3, per_group(128), symmetric=False)),
+    "W3A16_FZERO": QuantizationScheme(float_zero(3, per_group(128))),
     "W2A16": QuantizationScheme(int_weight(2, per_group(128))),
+    "W2A16_ASYM": QuantizationScheme(int_weight(2, per_group(128), symmetric=False)),
+    "W2A16_FZERO": QuantizationScheme(float_zero(2, per_group(128))),
     "W8A8": QuantizationScheme(int_weight(8, per_channel), INT8_TOKEN),
     "W8A8_STATIC": QuantizationScheme(int_weight(8, per_channel), INT8_TENSOR),
     "W4A8_G128": QuantizationScheme(int_weight(4, per_group(128)), INT8_BLOCKS[128]),
@@ -66,6 +78,7 @@ PRESETS: dict[str, QuantizationScheme] = {
     "FP8A16_E5M2": QuantizationScheme(fp8_weight(E5M2, per_channel)),
     "FP8_BLOCK": QuantizationScheme(fp8_weight(E4M3, per_block(128, 128)), FP8_GROUP),
     "W4A8": QuantizationScheme(int_weight(4, per_group(128)), INT8_TOKEN),
+    "W4A4": QuantizationScheme(int_weight(4, per_channel), INT4_TOKEN),
     "W4AFP8": QuantizationScheme(int_weight(4, per_group(128)), FP8_TOKEN),
     "MXFP8": QuantizationScheme(block_float(E4M3), block_float(E4M3)),
     "MXFP8A16": QuantizationScheme(block_float(E4M3)),

@@ -19,6 +19,12 @@ from qcourse.study.perplexity import paired_difference, perplexity, windows
 FOUR_BITS = "W4A16_G64"
 WEIGHTS = ["W8A16", "W4A16_CHANNEL", "W4A16_G64", "W4A16_G32", "W4A16_ASYM_G64", "W4A16_ASYM_G64+awq", "W3A16_G64",
            "W3A16_G64+awq", "W2A16_G32", "FP8A16_E5M2", "as-is"]  # fmt: skip
+BY_METHOD = [f"W{bits}A16_{kind}_G64{method}"
+             for kind, method in (("ASYM", ""), ("FZERO", ""), ("FZERO", "+hqq"), ("ASYM", "+imatrix"), ("ASYM", "+gptq"),
+                                  ("ASYM", "+awq"), ("ASYM", "+autoround")) for bits in (4, 3, 2)]  # fmt: skip
+TOGETHER = ["NVFP4A16", "NVFP4A16+gptq", "W4A16_CHANNEL", "W4A16_CHANNEL+gptq", "W4A16_ASYM_G64+awq+gptq"]
+ROTATED = ["W8A8_STATIC", "W8A8_STATIC+rotation", "W8A8_STATIC+rotation+online", "W4A4", "W4A4+rotation",
+           "W4A4+rotation+online", "W4A4+rotation+online+gptq", "W4A16_ASYM_G64", "W4A16_ASYM_G64+rotation"]  # fmt: skip
 SWEEP = [f"W8A8_STATIC+smoothquant@{a}" for a in (0, 0.25, 0.5, 0.7, 0.8, 0.9, 1)]
 BOTH = ["W8A8", "W8A8_STATIC", "FP8_DYNAMIC", "FP8", "W8A8+smoothquant", *SWEEP]
 WITHOUT = "bf16 without one weight"
@@ -137,5 +143,7 @@ EXPERIMENTS = {
     "super-weight": Experiment(super_weight, BIG, SMALL),
     "chat": Experiment(chat, {"formats": CHATS}, {"formats": ["bf16", FOUR_BITS]}),
     "zoo": Experiment(zoo.measure, ZOO),
+    "methods": Experiment(formats, ZOO | {"formats": BY_METHOD + TOGETHER}, SMALL | {"formats": BY_METHOD}),
+    "rotated": Experiment(formats, ZOO | {"formats": ROTATED}, SMALL | {"formats": ROTATED}),
     "sensitivity": Experiment(sensitivity, {"n": 16, "seq_len": 256}),
 }  # fmt: skip

@@ -1,6 +1,7 @@
 """The families that the verdict compares, one name each: "bf16" for the 16-bit weights, "W4A16_ASYM" for a scheme
-(numerics.schemes) rounded to nearest, "W8A8+smoothquant" for one after a method (SmoothQuant's α behind it if it is not
-0.5: "W8A8+smoothquant@0.8"), "as-is" for quantized sources.
+(numerics.schemes) rounded to nearest; behind it what is done to the weights first (a transform), and how codes are chosen
+(a quantizer): "W8A8+smoothquant", "W4A16_G64+gptq", "W4A16_G64+rotation+gptq". SmoothQuant's α behind it if it is not 0.5:
+"W8A8+smoothquant@0.8". "as-is" is for quantized sources.
 """
 
 from collections.abc import Callable
@@ -11,26 +12,33 @@ import torch
 
 from qcourse.layers.config import get_quantization_config, regrouped, scheme_of
 from qcourse.layers.linear import quantize_layers
+from qcourse.layers.sequential import quantize_model
 from qcourse.methods.awq import awq
 from qcourse.methods.calibration import calibrate
+from qcourse.methods.quantizers import QUANTIZERS
+from qcourse.methods.rotation import rotate, rotate_online
 from qcourse.methods.smoothquant import check_alpha, smooth
 from qcourse.models.loader import load_model
 from qcourse.numerics.schemes import QuantizationScheme
 
 DEFAULT = ("bf16", "W8A8+smoothquant", "FP8_DYNAMIC", "W4A16_ASYM+awq", "W4A16_ASYM")
 AS_IS = "as-is"
-METHODS: dict[str, Callable] = {  # what is done to the 16-bit weights first: (model, statistics, family)
-    "smoothquant": lambda model, stats, family: smooth(model, stats, family.alpha),
-    "awq": lambda model, stats, family: awq(model, stats, family.scheme.weights),
+TRANSFORMS: dict[str, Callable] = {  # what is done to the 16-bit weights first: (model, calibration ids, family)
+    "smoothquant": lambda model, ids, family: smooth(model, calibrate(model, ids), family.alpha),
+    "awq": lambda model, ids, family: awq(model, calibrate(model, ids), family.scheme.weights),
+    "rotation": lambda model, ids, family: rotate(model),
+    "online": lambda model, ids, family: rotate_online(model),
 }
 
 
 @dataclass(frozen=True)
 class Family:
-    """`scheme`: None for 16 bits · `method`: a name of METHODS, or None for plain rounding · `alpha`: SmoothQuant's."""
+    """`scheme`: None for 16 bits · `transforms`: names of TRANSFORMS, in order · `quantizer`: a name of QUANTIZERS, or None
+    for plain rounding · `alpha`: SmoothQuant's."""
 
     scheme: QuantizationScheme | None
-    method: str | None = None
+    transforms: tuple[str, ...] = ()
+    quantizer: str | None = None
     alpha: float = 0.5
 
     @property
@@ -47,14 +55,24 @@ def family(name: str, group_size: int | None = None) -> Family:
     """
     if name in ("bf16", AS_IS):
         return Family(None)
-    scheme_name, plus, wanted = name.partition("+")
-    method, at, alpha = wanted.partition("@")
-    if plus and (method not in METHODS or at and method != "smoothquant"):
-        raise ValueError(f"unknown method {wanted!r} in {name!r}: one of {', '.join(METHODS)}, or smoothquant@0.8")
+    scheme_name, *methods = name.split("+")
+    transforms, quantizer, alpha = [], None, 0.5
+    for wanted in methods:
+        method, at, value = wanted.partition("@")
+        if method in QUANTIZERS and not at and quantizer is None:
+            quantizer = method
+        elif method in TRANSFORMS and quantizer is None and (not at or method == "smoothquant"):
+            transforms.append(method)
+            alpha = alpha_of(value, name) if at else alpha
+        else:
+            raise ValueError(
+                f"unknown method {wanted!r} in {name!r}: transforms ({', '.join(TRANSFORMS)}, or smoothquant@0.8), then at "
+                f"most one quantizer ({', '.join(QUANTIZERS)})"
+            )
     scheme = scheme_of(scheme_name)
     if group_size is not None and scheme.weights.group_size is not None:
         scheme = regrouped(scheme, group_size)
-    return Family(scheme, method or None, alpha_of(alpha, name) if at else 0.5)
+    return Family(scheme, tuple(transforms), quantizer, alpha)
 
 
 def alpha_of(text: str, name: str) -> float:
@@ -78,14 +96,18 @@ def prepare(
     model = load_model(source, dequantize=True, compute_dtype=compute_dtype)  # of 16-bit weights: nothing to do
     if wanted.scheme is None:
         return model.to(device)
-    if wanted.method is not None:
-        METHODS[wanted.method](model, calibrate(model, calibration_ids), wanted)
+    for transform in wanted.transforms:
+        TRANSFORMS[transform](model, calibration_ids, wanted)
     config = get_quantization_config(wanted.scheme)
     if wanted.static:
         limit = wanted.scheme.input_activations.grid.limit
         stats = calibrate(model, calibration_ids)
         config = replace(config, input_scales={n: max(s.absmax.max().item(), 1e-12) / limit for n, s in stats.items()})
-    quantize_layers(model.to(device), config)
-    if model.lm_head is not None and "weight" in dict(model.lm_head.named_parameters()):
-        model.lm_head.weight.data = model.lm_head.weight.data.bfloat16()  # left in 16 bits, whatever a transform did
+    if wanted.quantizer in (None, "rtn"):
+        quantize_layers(model.to(device), config)
+    else:
+        quantize_model(model.to(device), calibration_ids, config, wanted.quantizer)
+    for module in (model.model.embed_tokens, model.lm_head):
+        if module is not None and "weight" in dict(module.named_parameters()):
+            module.weight.data = module.weight.data.bfloat16()  # left in 16 bits, whatever a transform did
     return model
