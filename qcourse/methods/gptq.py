@@ -60,11 +60,25 @@ def inverse_factor(H: Float[Tensor, "K K"], damp: float = 0.01, turn: Integer[Te
     while damp <= 1:
         L, failed = torch.linalg.cholesky_ex((H + torch.diag(torch.full_like(diagonal, damp * mean))).flip(0, 1))
         if not failed:
-            V = L.flip(0, 1)
-            return Factor(torch.linalg.solve_triangular(V, torch.eye(len(V), dtype=V.dtype), upper=True), tuple(notes))
+            return Factor(triangular_inverse(L.flip(0, 1)), tuple(notes))
         damp *= 10
         notes.append(f"not positive definite (too few samples?): damping raised to {damp:g}")
     raise ValueError("the Hessian is not positive definite, whatever the damping: more calibration text is needed")
+
+
+def triangular_inverse(V: Float[Tensor, "K K"]) -> Float[Tensor, "K K"]:
+    """V⁻¹ of an upper triangular V, by halves: K³/3 operations, nearly all of them in products.
+
+    [[A, B], [0, D]]⁻¹ = [[A⁻¹, -A⁻¹ B D⁻¹], [0, D⁻¹]]
+    """
+    K = len(V)
+    if K <= BLOCK:
+        return torch.linalg.solve_triangular(V, torch.eye(K, dtype=V.dtype, device=V.device), upper=True)
+    half, U = K // 2, torch.zeros_like(V)
+    A, D = U[:half, :half], U[half:, half:]
+    A[:], D[:] = triangular_inverse(V[:half, :half]), triangular_inverse(V[half:, half:])
+    U[:half, half:] = -A @ V[:half, half:] @ D
+    return U
 
 
 def processing_order(diagonal: Float[Tensor, "K"], args: QuantizationArgs, order: str) -> Integer[Tensor, "K"] | None:
@@ -99,7 +113,8 @@ def gptq(
     fewer tokens than channels) is said as a warning. Raises ValueError without statistics, for another K, for NaN or inf,
     and when G does not divide K. Cost: K³ for the factor and 2·N·K² for the repairs, no data beyond H.
     """
-    if stats is None or stats.hessian is None:
+    H = None if stats is None else stats.hessian
+    if H is None:
         raise ValueError(f"{name}: GPTQ needs the Hessian of this layer's input; calibrate with hessian=True")
     if W.shape[1] != stats.K:
         raise ValueError(f"{name} has K={W.shape[1]}, its calibration input has K={stats.K}")
@@ -107,7 +122,7 @@ def gptq(
     order = processing_order(stats.mean_square, args, act_order)
     turn = torch.arange(stats.K) if order is None else order
     try:
-        factor = inverse_factor(stats.hessian, damp, turn)
+        factor = inverse_factor(H, damp, None if order is None else turn)
     except ValueError as e:
         raise ValueError(f"{name}: {e}") from e
     notes = [*factor.notes]
