@@ -118,6 +118,7 @@ lint: $(VENV)/.installed-test ## ruff and the import contracts
 
 bench: $(VENV)/.installed ## measure speed and memory on this machine
 	$(BIN)/python -m benchmarks.quantize
+	$(BIN)/python -m benchmarks.gptq
 	$(BIN)/python -m benchmarks.gemm_cpu
 
 captures-smollm2: $(VENV)/.installed ## measure all that the course says about SmolLM2 (two hours on 2 cores; continued if interrupted)

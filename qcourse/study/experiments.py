@@ -12,7 +12,7 @@ from pathlib import Path
 from qcourse.models.chat import Chat
 from qcourse.models.loader import load_model, load_tokenizer
 from qcourse.numerics.schemes import PRESETS
-from qcourse.study import insides, zoo
+from qcourse.study import insides, recovery, super_weight, zoo
 from qcourse.study.ladder import ladder
 from qcourse.study.perplexity import paired_difference, perplexity, windows
 
@@ -22,7 +22,7 @@ WEIGHTS = ["W8A16", "W4A16_CHANNEL", "W4A16_G64", "W4A16_G32", "W4A16_ASYM_G64",
 BY_METHOD = [f"W{bits}A16_{kind}_G64{method}"
              for kind, method in (("ASYM", ""), ("FZERO", ""), ("FZERO", "+hqq"), ("ASYM", "+imatrix"), ("ASYM", "+gptq"),
                                   ("ASYM", "+awq"), ("ASYM", "+autoround")) for bits in (4, 3, 2)]  # fmt: skip
-TOGETHER = ["NVFP4A16", "NVFP4A16+gptq", "W4A16_CHANNEL", "W4A16_CHANNEL+gptq", "W4A16_ASYM_G64+awq+gptq"]
+TOGETHER = ["NVFP4A16", "NVFP4A16+gptq", "W4A16_ASYM_G64+awq+gptq"]
 ROTATED = ["W8A8_STATIC", "W8A8_STATIC+rotation", "W8A8_STATIC+rotation+online", "W4A4", "W4A4+rotation",
            "W4A4+rotation+online", "W4A4+rotation+online+gptq", "W4A16_ASYM_G64", "W4A16_ASYM_G64+rotation"]  # fmt: skip
 SWEEP = [f"W8A8_STATIC+smoothquant@{a}" for a in (0, 0.25, 0.5, 0.7, 0.8, 0.9, 1)]
@@ -53,7 +53,7 @@ def first_token(source: Path | str, done: Mapping, n: int, seq_len: int) -> Iter
         }  # fmt: skip
 
 
-def super_weight(source: Path | str, done: Mapping, n: int, seq_len: int) -> Iterator[tuple[str, dict]]:
+def one_super_weight(source: Path | str, done: Mapping, n: int, seq_len: int) -> Iterator[tuple[str, dict]]:
     """The weight that carries most, set to zero; beside it the next one, the model's largest weight elsewhere, and all of
     them in four bits."""
     model, text = wide(source), windows(source, n, seq_len)
@@ -121,11 +121,17 @@ def sensitivity(source: Path | str, done: Mapping, n: int, seq_len: int) -> Iter
 
 @dataclass(frozen=True)
 class Experiment:
-    """`run(source, done, **settings)` yields (key, numbers)."""
+    """`run(source, done, **settings)` yields (key, numbers) · keys(source): those of a full run, where they may grow."""
 
     run: Callable
     full: dict
     live: dict = field(default_factory=dict)
+    keys: Callable | None = None
+
+    def missing(self, source: Path | str, done: Mapping) -> list[str]:
+        """The formats of a full run that are not `done`."""
+        wanted = self.keys(source) if self.keys else self.full.get("formats", ())
+        return [key for key in wanted if key not in done]
 
 
 def formats(source: Path | str, done: Mapping, n: int, seq_len: int, formats: list[str]) -> Iterator[tuple[str, dict]]:
@@ -140,10 +146,12 @@ EXPERIMENTS = {
     "both": Experiment(formats, BIG | {"formats": BOTH}, SMALL | {"formats": BOTH[:3]}),
     "outliers": Experiment(outliers, {"n": 8, "seq_len": 512}, {"n": 4, "seq_len": 256}),
     "first-token": Experiment(first_token, {"n": 8, "seq_len": 512}, {"n": 4, "seq_len": 256}),
-    "super-weight": Experiment(super_weight, BIG, SMALL),
+    "super-weight": Experiment(one_super_weight, BIG, SMALL),
     "chat": Experiment(chat, {"formats": CHATS}, {"formats": ["bf16", FOUR_BITS]}),
-    "zoo": Experiment(zoo.measure, ZOO),
+    "zoo": Experiment(zoo.measure, ZOO, keys=zoo.names),
     "methods": Experiment(formats, ZOO | {"formats": BY_METHOD + TOGETHER}, SMALL | {"formats": BY_METHOD}),
+    "one-weight": Experiment(super_weight.fates, {"n": 16, "seq_len": 256}),
+    "qat": Experiment(recovery.recovery, recovery.FULL),
     "rotated": Experiment(formats, ZOO | {"formats": ROTATED}, SMALL | {"formats": ROTATED}),
     "sensitivity": Experiment(sensitivity, {"n": 16, "seq_len": 256}),
 }  # fmt: skip

@@ -91,7 +91,7 @@ def keep(name: str, folder: Path, command: str, subject: str = "smollm2", show: 
         if differ:
             raise ValueError(f"{path} was made with other settings ({', '.join(differ)}): remove it to measure again")
         results = before["results"]
-        if before["complete"] and set(found.full.get("formats", ())) <= set(results):
+        if before["complete"] and not found.missing(subject, results):
             return show(f"{path}: complete")
     try_output(path)
     capture = provenance("cpu") | {"command": command, "settings": settings, "results": results, "complete": False}

@@ -73,7 +73,12 @@ def measure(source: Path | str, done: Mapping, n: int, seq_len: int) -> Iterator
     config = open_checkpoint(source).config
     if MODEL not in done:
         yield MODEL, asdict(config)
-    yield from ladder(source, list(fitting(config)[0].values()), n, seq_len, done)
+    yield from ladder(source, names(source), n, seq_len, done)
+
+
+def names(source: Path | str) -> list[str]:
+    """The schemes that fit a model, by their names on it."""
+    return list(fitting(open_checkpoint(source).config)[0].values())
 
 
 def config_of(results: Mapping[str, dict]) -> LlamaConfig:
