@@ -26,9 +26,12 @@ STOPS = (
     Stop("03", "03_smoothquant_outliers", "why activations fight back", 60, 45),
     Stop("04", "04_quantize_and_eval", "what each family of formats really buys", 45, 45),
     Stop("05", "05_float_formats", "what a float of 8 or 4 bits is", 75, 60),
-    Stop("06–07", "", "GPTQ, AWQ and HQQ: to come"),
+    Stop("06", "06_gptq", "how to round with hindsight", 75, 60),
+    Stop("07", "07_awq_and_hqq", "which weights matter", 75, 60),
     Stop("08", "08_gemm", "why the format must match the kernel", 60, 60),
-    Stop("09–13", "", "one interface, the KV cache, checkpoints, below 4 bits, debugging: to come"),
+    Stop("09–11", "", "one interface, the KV cache, checkpoints: to come"),
+    Stop("12", "12_rotation_qat_and_below_4_bits", "where it goes next: rotations, training, below 4 bits", 75, 60),
+    Stop("13", "", "debugging: to come"),
 )
 HEAD = ("", "question", "minutes", "guesses", "lines", "lab", "minutes", "tasks")
 
