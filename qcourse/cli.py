@@ -142,6 +142,7 @@ def main(argv: list[str] | None = None) -> None:
     from qcourse.classroom.command import add_grade
     from qcourse.models.command import add_models
     from qcourse.study.command import add_bench, add_eval, add_zoo
+    from qcourse.study.quantize_command import add_quantize
 
     parser = Parser(prog="qcourse", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -150,6 +151,7 @@ def main(argv: list[str] | None = None) -> None:
     add_eval(commands)
     add_bench(commands)
     add_zoo(commands)
+    add_quantize(commands)
     add_labs(commands)
     add_grade(commands)
     args = parser.parse_args(argv)

@@ -1,0 +1,185 @@
+"""A checkpoint quantized into a folder, one block of the model in memory at a time.
+
+    for each block     read it from the source · transform it · quantize its layers (`layers.sequential`) · write its shard
+                       read it again from that shard, and run the hidden states through it: what the next block sees
+
+The format is compressed-tensors; the head, the embedding, norms and biases stay in 16 bits (bf16, whatever the source has).
+Memory: the embedding and the head, or else one block with its statistics, and the hidden states of the calibration text:
+windows · (seq_len + 1) · hidden_size · 4 bytes (32 windows of 256: 19 MB for 576 channels, 135 MB for 4096), twice while a
+block runs, and once more where the 16-bit model's are needed too (`Method.states`). Rounding to nearest needs no text.
+A killed run goes on at the first block without a whole shard. The states in front of it come from the shards that are
+there, as they would have without the kill, so the bytes are the same. The source is only read.
+Does not handle: other ecosystems' formats; one scale for q, k, v together, which engines want of formats with a scale for
+the whole tensor (FP8, NVFP4): they take the largest of the three.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from qcourse.checkpoints.compressed_tensors_config import IGNORED, format_of
+from qcourse.checkpoints.rules import EVERY, Rule, ignore
+from qcourse.layers.config import RulesConfig
+from qcourse.layers.memory import Memory
+from qcourse.layers.sequential import BATCH, LayerReport, quantize_block
+from qcourse.methods.calibration import check_ids
+from qcourse.methods.quantizers import QUANTIZERS
+from qcourse.models.quantize_folder import Unfinished, finish, totals, unfinished
+from qcourse.models.quantize_job import Job, Method, identity, make_job
+from qcourse.models.quantize_source import config_json, dequantize_part, files_beside, part_of, read_part, weight_bytes
+from qcourse.models.quantize_transforms import BLIND, LOOKING, Part, input_scales, observe_block, to_16_bits
+from qcourse.models.subjects import source_of
+from qcourse.numerics.qtensor import QTensor
+from qcourse.numerics.schemes import QuantizationScheme
+from qcourse.packing.packed import layout_of
+from qcourse.shapes import Integer, Tensor
+
+__all__ = ["Method", "quantize_to_folder"]
+
+
+@dataclass(frozen=True)
+class States:
+    """The hidden states in front of the next block, a tensor a batch: of the 16-bit model and of the quantized one (None
+    where nobody asks), and the rotary tables."""
+
+    exact: list[Tensor] | None
+    quantized: list[Tensor] | None
+    rope: tuple | None
+
+
+@torch.inference_mode()
+def quantize_to_folder(
+    source: Path | str,
+    out: Path,
+    scheme: QuantizationScheme,
+    method: Method,
+    ids: Integer[Tensor, "n T"] | None = None,
+    *,
+    settings: dict | None = None,
+    dequantize: bool = False,
+    device: str = "cpu",
+    progress: bool = True,
+) -> dict:
+    """Write `source` in `scheme` to the folder `out`, calibrated on ids where the method looks at data. Returns the report:
+    settings, layers (name, shape, bits, bits in the file, error, seconds, notes), shards, totals.
+
+    settings: what else another run has to share with a killed one, to go on with it; the source's bytes, the scheme, the
+    method, the ids and the device always are. Raises ValueError (CheckpointError for the source) and OSError, in one line.
+    """
+    source, begin = source_of(source), time.perf_counter()
+    job = make_job(source, scheme, method, dequantize, device)
+    exact, quantized = method.states(scheme)
+    if exact or quantized:
+        if ids is None:
+            raise ValueError(
+                f"{method.quantizer} with {', '.join(method.transforms) or 'no transform'} needs calibration ids"
+            )
+        ids = check_ids(job.model, ids)
+    files, blocks = files_beside(source), job.checkpoint.config.num_hidden_layers
+    settings = (settings or {}) | identity(job, ids if exact or quantized else None)
+    with unfinished(Path(out), settings, blocks + 1) as folder:
+        if not folder.done:
+            write_ends(job, folder)
+        states = enter(job, folder, ids, exact, quantized)
+        with tqdm(range(blocks), disable=not progress, unit="block") as bar:
+            for i in bar:
+                step(job, folder, states, i, bar.set_postfix_str)
+        done = totals(folder, weight_bytes(source), time.perf_counter() - begin)
+        return finish(folder, config_json(source, job.written.config, job.config), files, done)
+
+
+def write_ends(job: Job, folder: Unfinished) -> None:
+    """Embedding, last norm and head: the first shard."""
+    ends = dequantize_part(read_part(job.reader, None, job.checkpoint.weights, job.source, job.device))
+    model = job.model.model
+    model.embed_tokens, model.norm, job.model.lm_head = ends.model.embed_tokens, ends.model.norm, ends.lm_head
+    for name in job.method.transforms:
+        if name in BLIND:
+            BLIND[name](job.model)
+    ends = part_of(job.model, None)
+    to_16_bits(ends)
+    folder.keep(dict(ends.named_parameters()), [])
+    ends.to("meta")
+
+
+def enter(job: Job, folder: Unfinished, ids: Tensor | None, exact: bool, quantized: bool) -> States:
+    """The hidden states in front of the first block, of the embedding as it was written."""
+    if not (exact or quantized):
+        return States(None, None, None)
+    part = read_part(job.written, None, folder.weights(0), folder.part, job.device)
+    entered = [job.written.model.enter(x.to(job.device), 0, job.written.compute_dtype) for x in ids.split(BATCH)]
+    part.to("meta")
+    states = [x for x, _ in entered]
+    return States(list(states) if exact else None, list(states) if quantized else None, entered[0][1])
+
+
+def block_of(job: Job, i: int) -> nn.Module:
+    """Block i of the source in 16 bits, turned if that was asked for; it stands in `job.model`."""
+    part = dequantize_part(read_part(job.reader, i, job.checkpoint.weights, job.source, job.device))
+    block = job.model.model.layers[i] = part.model.layers[str(i)]
+    for name in job.method.transforms:
+        if name in BLIND:
+            BLIND[name](job.model)
+    return block
+
+
+def step(job: Job, folder: Unfinished, states: States, i: int, say: Callable[[str], None]) -> None:
+    """One block, from the source to its shard unless it is there, and the states to behind it. say: is told which layer."""
+    empty, finished, memory = job.model.model.layers[i], i + 1 < folder.done, Memory()
+    say(f"model.layers.{i}{', from its shard' if finished else ''}")
+    if not finished or states.exact is not None:
+        block = block_of(job, i)
+        run = partial(block, rope=states.rope, layer=i, cache=None)
+        if not finished:
+            folder.keep(*quantized_block(job, states, i, block, run, say))
+        else:
+            advance(run, states.exact)
+        memory.done_with(1 << 23)
+    job.model.model.layers[i] = empty
+    if states.quantized is not None:
+        block = read_part(job.written, i, folder.weights(i + 1), folder.part, job.device).model.layers[str(i)]
+        advance(partial(block, rope=states.rope, layer=i, cache=None), states.quantized)
+
+
+def advance(run: Callable, states: list[Tensor]) -> None:
+    """The states in front of a block → those behind it, in place."""
+    for j, x in enumerate(states):
+        states[j] = run(x)
+
+
+def quantized_block(
+    job: Job, states: States, i: int, block: nn.Module, run: Callable, say: Callable
+) -> tuple[dict[str, Tensor], list[dict]]:
+    """(the tensors of its shard, a report a layer). The exact states go on behind the block."""
+    part, stats, front = Part(job.model, f"model.layers.{i}."), None, states.exact
+    if front is not None:
+        stats, behind = observe_block(run, part.linears(), front)
+        front, states.exact[:] = list(front), behind
+    for name in job.method.transforms:
+        if name in LOOKING:
+            LOOKING[name](part, stats, job.scheme, job.method.alpha)
+            stats, _ = observe_block(run, part.linears(), front)
+    to_16_bits(block)
+    a, layout, tensors, layers = job.scheme.input_activations, layout_of(format_of(job.scheme)), {}, []
+    scales = input_scales(stats, job.scheme) if a is not None and not a.dynamic else None
+
+    def look(q: QTensor, report: LayerReport) -> None:
+        say(report.name)
+        packed = layout.pack(q)
+        if scales is not None:
+            packed[layout.input_scale] = torch.tensor([scales[report.name]])
+        tensors.update({f"{report.name}.{name}": t for name, t in packed.items()})
+        stored = sum(t.nbytes for t in packed.values()) * 8 / q.codes.numel()
+        lists = {"shape": list(report.shape), "notes": list(report.notes)}  # as in JSON
+        layers.append(asdict(report) | lists | {"bits_in_file": stored})
+
+    config = RulesConfig([*ignore(list(IGNORED)), Rule(EVERY, job.scheme, layout.name)], input_scales=scales)
+    seen = states.quantized if job.method.sequential else front
+    quantize_block(run, block.stages(), seen or [], config, QUANTIZERS[job.method.quantizer], job.method.sequential, look)
+    return tensors | {f"{part.prefix}{name}": p.data for name, p in block.named_parameters()}, layers
