@@ -382,4 +382,4 @@ when_done(proof)
 # **Think about it.** MXFP4's loudest weight may be 7.9 steps and becomes 6. Raise every scale code by one, so that nothing
 # saturates any more: does the error of the weights fall or rise? (Change 05.4, run the cells above again, change it back.)
 #
-# Next: notebook 08, in your edition ([my_notebooks](../my_notebooks/08_gemm.ipynb)) or to read ([notebooks](../notebooks/08_gemm.ipynb)); 06 and 07 are to come.
+# Next: notebook 06, in your edition ([my_notebooks](../my_notebooks/06_gptq.ipynb)) or to read ([notebooks](../notebooks/06_gptq.ipynb)).

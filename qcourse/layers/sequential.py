@@ -81,13 +81,13 @@ def quantize_layer(
     method = config.get_quant_method(layer, layer.prefix)
     if not isinstance(method, QuantizedLinearMethod):
         return None
-    W, begin = layer.weight.data.float(), time.perf_counter()
+    W, begin = layer.weight.data.float().cpu(), time.perf_counter()  # statistics are kept there, too
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always", UserWarning)
         q = quantizer.run(W, method.scheme.weights, stats, f"{layer.prefix}.weight")
     seconds = time.perf_counter() - begin
     notes = tuple(str(w.message).removeprefix(f"{layer.prefix}.weight: ") for w in said)
-    method.quantizer = lambda *_: q
+    method.quantizer = lambda *_: q.to(layer.weight.device)
     install(layer, method)
     error = None if stats is None else output_error(W, dequantize(q), stats)
     return q, LayerReport(layer.prefix, tuple(W.shape), q.bits_per_weight, error, seconds, notes)

@@ -1,6 +1,8 @@
 """The pair that invariant 2 is about: codes and the scales that give them meaning."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import torch
 
 from qcourse.numerics.args import QuantizationArgs
 from qcourse.shapes import Integer, Shaped, Tensor
@@ -22,6 +24,11 @@ class QTensor:
     zero_point: "Shaped[Tensor, 'R C'] | QTensor | None"
     args: QuantizationArgs
     order: Integer[Tensor, "K"] | None = None
+
+    def to(self, device: torch.device) -> "QTensor":
+        """The same codes and scales on another device."""
+        parts = {name: getattr(self, name) for name in ("codes", "scale", "zero_point", "order")}
+        return replace(self, **{name: None if t is None else t.to(device) for name, t in parts.items()})
 
     @property
     def shape(self):
