@@ -5,7 +5,7 @@
 # rounds those more finely. HQQ asks nobody: it moves the zero points until most errors are small and a few may be large. At the
 # end both run the model that ships with the course, beside plain rounding.
 #
-# About 60 minutes, after notebook 04 ([yours](../my_notebooks/04_quantize_and_eval.ipynb), [to read](../notebooks/04_quantize_and_eval.ipynb)) and lab 02. Letters: `x (M, K)` an input, `W (N, K)` a weight, `y = x @ W.T`; groups of G weights along K share a scale.
+# About 60 minutes, after notebook 07 ([yours](../my_notebooks/07_awq_and_hqq.ipynb), [to read](../notebooks/07_awq_and_hqq.ipynb)) and lab 02. Letters: `x (M, K)` an input, `W (N, K)` a weight, `y = x @ W.T`; groups of G weights along K share a scale.
 
 # %%
 import math

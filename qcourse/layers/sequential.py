@@ -8,8 +8,8 @@
 
 Memory: one block, its statistics, and the hidden states. `sequential=False` calibrates every layer on what the 16-bit model
 produces instead, and so never hears of the errors before it.
-Source: Frantar et al. 2022 (arXiv:2210.17323), "true sequential"; what ignoring it costs: Li et al. 2025, GPTAQ
-(arXiv:2504.02692). Notebook 06.
+Source: Frantar et al. 2022 (arXiv:2210.17323), "true sequential". Does not handle the error that comes in with quantized
+inputs, which GPTAQ (Li et al. 2025, arXiv:2504.02692) repairs, too. Notebook 06.
 """
 
 import time

@@ -15,16 +15,18 @@ KINDS = ((GREY, "v"), (SKY, "<"), (PINK, ">"), (GREEN, "^"), (ORANGE, "s"), (BLU
 def protection(
     lost: Float[Tensor, "K"], top: float, alphas: Sequence[float], errors: Sequence[float], at: float, loud: int = 4
 ) -> Picture:
-    """Left: the squared output error that each channel causes, up to `top`. Right: the layer's error over α, and where α is.
+    """Left: the squared output error that each channel causes, up to `top` (both axes logarithmic). Right: the layer's error over α, and where α is.
 
     lost: in shares of what plain rounding loses (%) · errors: relative output errors, one for each of `alphas` · loud: so
     many of the first channels of `lost` are salient, and are drawn apart: sort by loudness.
     """
     here = errors[list(alphas).index(at)]
     fig, (a, b) = figure(2, f"α = {at:g}: output error {here:.1%} (α = 0: {errors[list(alphas).index(0)]:.1%})", width=9)
-    a.vlines(range(loud), 0, lost[:loud].tolist(), color=RED, lw=3, label=f"the {loud} loudest")
-    a.vlines(range(loud, len(lost)), 0, lost[loud:].tolist(), color=BLUE, lw=0.8, label="all others")
-    a.set(xlabel="channel, the loudest first", ylabel="its part of the squared error, %", ylim=(0, top))
+    rank, bottom = range(1, len(lost) + 1), top / 20_000
+    a.plot(rank[:loud], lost[:loud].clamp(min=bottom).tolist(), "D", color=RED, ms=7, label=f"the {loud} loudest")
+    a.plot(rank[loud:], lost[loud:].clamp(min=bottom).tolist(), ".", color=BLUE, ms=4, label="all others")
+    a.set(xscale="log", yscale="log", ylim=(bottom, top))
+    a.set(xlabel="channel, by loudness", ylabel="its part of the squared error, %")
     a.legend(frameon=False)
     order = sorted(range(len(alphas)), key=lambda i: alphas[i])
     b.plot([alphas[i] for i in order], [100 * errors[i] for i in order], color=GREY, marker=".")

@@ -5,7 +5,8 @@ import torch
 
 transformers = pytest.importorskip("transformers")
 
-from qcourse.models.loader import SHIPPED, load_model, load_tokenizer  # noqa: E402
+from qcourse.methods.rotation import rotate  # noqa: E402
+from qcourse.models.loader import SHIPPED, load_model, load_tokenizer, save_model  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +24,18 @@ def test_their_checkpoint_loads_here(theirs, tmp_path):
     theirs.save_pretrained(tmp_path)
     ids = torch.randint(0, 2048, (1, 50))
     torch.testing.assert_close(load_model(tmp_path)(ids), load_model()(ids), atol=1e-3, rtol=0)
+
+
+def test_a_rotated_model_saved_here_loads_there(tmp_path):
+    model = load_model()
+    rotate(model)
+    for p in model.parameters():
+        p.data = p.data.bfloat16()  # what a folder holds
+    save_model(model, tmp_path)
+    theirs = transformers.LlamaForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval()
+    ids = torch.randint(0, 2048, (2, 100))
+    with torch.no_grad():
+        torch.testing.assert_close(model(ids), theirs(ids).logits, atol=1e-4, rtol=0)
 
 
 def test_a_qwen2_with_biases_and_an_untied_head(tmp_path):

@@ -9,7 +9,7 @@ from qcourse.study.salience import KINDS, by_bits, levels, moves, protection
 def test_protection_keeps_its_axes_and_says_who_is_to_blame():
     lost, alphas, errors = torch.tensor([60.0, 20.0, 5.0, 5.0, 10.0]), [0.5, 0.0, 1.0], [0.1, 0.4, 0.2]
     views = [protection(lost * share, 70.0, alphas, errors, at, loud=2) for share, at in ((1, 0.0), (0.5, 0.5))]
-    assert {v.axes[0].get_ylim() for v in views} == {(0, 70.0)} and {v.axes[1].get_ylim() for v in views} == {(0, 42.0)}
+    assert {v.axes[0].get_ylim() for v in views} == {(0.0035, 70.0)} and {v.axes[1].get_ylim() for v in views} == {(0, 42.0)}
     assert "loudest channels cause 80 %, all others 20 %" in views[0].alt and "cause 40 %" in views[1].alt
     assert views[0].alt.startswith("α = 0: output error 40.0%") and "least at 0.5" in views[0].alt
     assert views[1].axes[1].lines[1].get_xydata().tolist() == [[0.5, 10.0]]
