@@ -15,7 +15,8 @@ KINDS = ((GREY, "v"), (SKY, "<"), (PINK, ">"), (GREEN, "^"), (ORANGE, "s"), (BLU
 def protection(
     lost: Float[Tensor, "K"], top: float, alphas: Sequence[float], errors: Sequence[float], at: float, loud: int = 4
 ) -> Picture:
-    """Left: the squared output error that each channel causes, up to `top` (both axes logarithmic). Right: the layer's error over α, and where α is.
+    """Left: the squared output error that each channel causes, up to `top`, on logarithmic axes. Right: the layer's error
+    over α, and where α is.
 
     lost: in shares of what plain rounding loses (%) · errors: relative output errors, one for each of `alphas` · loud: so
     many of the first channels of `lost` are salient, and are drawn apart: sort by loudness.
