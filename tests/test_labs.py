@@ -51,12 +51,12 @@ def test_broken_regions_are_named(bad, why):
 
 
 def test_the_starter_carries_nbgraders_metadata():
-    nb = nbformat.reads(starter(SOURCE, "07"), as_version=4)
+    nb = nbformat.reads(starter(SOURCE.replace("07.1", "77.1"), "77"), as_version=4)
     nbformat.validate(nb)
-    assert nb.metadata.qcourse.lab == "07"
+    assert nb.metadata.qcourse.lab == "77"
     text, todo, plain, asked = (c.metadata.get("nbgrader") for c in nb.cells)
     assert text is plain is todo is None  # nbgrader would empty a "solution" cell, signature and all
-    graded = {"grade_id": "lab07-1-check", "solution": False, "grade": True, "locked": True, "points": 1}
+    graded = {"grade_id": "lab77-1-check", "solution": False, "grade": True, "locked": True, "points": 1}
     assert asked == graded | {"schema_version": 3, "task": False}
 
 

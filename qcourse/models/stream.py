@@ -13,6 +13,7 @@ Does not handle: other ecosystems' formats; one scale for q, k, v together, whic
 the whole tensor (FP8, NVFP4): they take the largest of the three.
 """
 
+import gc
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -140,11 +141,14 @@ def step(job: Job, folder: Unfinished, states: States, i: int, say: Callable[[st
             folder.keep(*quantized_block(job, states, i, block, run, say))
         else:
             advance(run, states.exact)
-        memory.done_with(1 << 23)
+        del block, run
     job.model.model.layers[i] = empty
     if states.quantized is not None:
         block = read_part(job.written, i, folder.weights(i + 1), folder.part, job.device).model.layers[str(i)]
         advance(partial(block, rope=states.rope, layer=i, cache=None), states.quantized)
+        del block
+    gc.collect()  # a block is held by cycles (hooks, layers that are merged), and the next one needs its room
+    memory.done_with(1 << 23)
 
 
 def advance(run: Callable, states: list[Tensor]) -> None:
