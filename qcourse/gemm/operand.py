@@ -48,7 +48,8 @@ class Operand:
 
     group: columns that share a scale, None when all of a row do · block: columns that can share an activation scale
     zero: None when all are `middle` · last: the last rows of w, scale and zero (or a row of `middle`), with ROOM behind
-    minus (N, groups) fp32: zero points in weight units (w = s·q - m), which a matmul of group sums subtracts; or None
+    minus (N, groups) fp32: what a matmul of group sums subtracts, for zero points in weight units; or None. Codes are
+    centred, w = s·q - m = s·(q - 8) - (m - 8·s), so that x, which is rounded, meets numbers of w's size
     """
 
     p: PackedWeight
@@ -75,8 +76,8 @@ class Operand:
 
     @property
     def middle(self) -> int:
-        """The zero point that all codes share, if they do: half of their range when symmetric, 0 beside `minus`."""
-        return 0 if self.minus is not None else 1 << (self.num_bits - 1)
+        """The zero point that all codes share, if they do: half of their range."""
+        return 1 << (self.num_bits - 1)
 
     @classmethod
     def of(cls, p: "PackedWeight | Operand") -> "Operand":
@@ -96,14 +97,14 @@ class Operand:
         if p.zero_point is not None and isinstance(p.args.zero, Grid):
             zero = each_group(bits(p.zero_point), N, repeat)
         elif p.zero_point is not None:
-            minus = p.zero_point.float()
+            minus = p.zero_point.float() - (1 << (p.args.num_bits - 1)) * p.scale.float()
         rows = p.data.contiguous().view(torch.uint8).numpy()
         arrays = rows, each_group(scale_bits(p.scale), N, repeat), zero
         spans = [ROOM / max(1, arrays[0].shape[1])] + ([16 / arrays[1].shape[1]] if group is not None else [])
         rows = min(N, math.ceil(max(spans)))  # that a vector of bytes, or of scales, may reach into
         last = [with_room(a[N - rows :]) for a in arrays if a is not None]
         if zero is None:
-            last.append(np.full((1, ROOM), 0 if minus is not None else 1 << (p.args.num_bits - 1), np.uint8))
+            last.append(np.full((1, ROOM), 1 << (p.args.num_bits - 1), np.uint8))
         return cls(p, group, block, *arrays, tuple(last), minus)
 
 

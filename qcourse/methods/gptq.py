@@ -17,7 +17,7 @@ import torch
 
 from qcourse.methods.calibration import InputStats
 from qcourse.numerics.args import QuantizationArgs
-from qcourse.numerics.fixed import steps_of
+from qcourse.numerics.fixed import Steps, steps_of
 from qcourse.numerics.qtensor import QTensor
 from qcourse.numerics.quantize import quantize
 from qcourse.shapes import Float, Integer, Tensor
@@ -145,14 +145,9 @@ def with_early_scales(
     W: Float[Tensor, "N K"], start: QTensor, U: Float[Tensor, "K K"], turn: Integer[Tensor, "K"]
 ) -> QTensor:
     """The codes under scales that were found beforehand."""
-    steps = steps_of(start)
-    scale, zero = (None if t is None else t.T[turn].contiguous() for t in (steps.scale, steps.zero))
-
-    def stand(columns: Tensor, i: int) -> tuple:
-        j = slice(i, i + BLOCK)
-        return scale[j], None if zero is None else zero[j]
-
-    return QTensor(walk(W, U, turn, BLOCK, start.args, stand), start.scale, start.zero_point, start.args)
+    steps = steps_of(start).of(lambda t: t.T[turn].contiguous())
+    codes = walk(W, U, turn, BLOCK, start.args, lambda columns, i: steps.at(slice(i, i + BLOCK)))
+    return QTensor(codes, start.scale, start.zero_point, start.args)
 
 
 def with_late_scales(
@@ -161,10 +156,9 @@ def with_late_scales(
     """The codes under scales that each group finds when its turn has come, repairs included."""
     G, found = args.group_size, {}
 
-    def find(columns: Tensor, i: int) -> tuple:
+    def find(columns: Tensor, i: int) -> Steps:
         group = found[int(turn[i]) // G] = quantize(columns.T.contiguous(), args)
-        steps = steps_of(group)
-        return steps.scale.T.contiguous(), None if steps.zero is None else steps.zero.T.contiguous()
+        return steps_of(group).of(lambda t: t.T.contiguous())
 
     codes = walk(W, U, turn, G, args, find)
     groups = [found[g] for g in range(len(found))]
@@ -173,25 +167,22 @@ def with_late_scales(
 
 
 def walk(W: Tensor, U: Tensor, turn: Tensor, size: int, args: QuantizationArgs, scales: Callable) -> Tensor:
-    """Codes (N, K), `size` columns at a time in the order `turn`; scales(columns, i): (scale, zero) of the block at i."""
+    """Codes (N, K), `size` columns at a time in the order `turn`; scales(columns, i): the block's, (size, N)."""
     columns = W.T[turn]  # (K, N): a column of W is contiguous here
     codes = torch.empty(columns.shape, dtype=args.grid.dtype)
     for i in range(0, len(columns), size):
         j, behind = slice(i, i + size), slice(i + size, None)
-        codes[turn[j]], errors = round_block(columns[j], *scales(columns[j], i), U[j, j], args)
+        codes[turn[j]], errors = round_block(columns[j], scales(columns[j], i), U[j, j])
         columns[behind] -= U[j, behind].T @ errors
     return codes.T.contiguous()
 
 
-def round_block(columns: Tensor, scale: Tensor, zero: Tensor | None, U: Tensor, args: QuantizationArgs) -> tuple:
+def round_block(columns: Tensor, steps: Steps, U: Tensor) -> tuple[Tensor, Tensor]:
     """(codes, errors over U_jj), both (block, N), of a block of columns (block, N): each is repaired by those before it, in
     one product, when its turn has come."""
-    codes, errors = torch.empty(columns.shape, dtype=args.grid.dtype), torch.zeros_like(columns)
-    safe = scale.masked_fill(scale == 0, torch.inf)
+    codes, errors = torch.empty(columns.shape, dtype=steps.args.grid.dtype), torch.zeros_like(columns)
     for j, column in enumerate(columns):
-        w = column - errors[:j].T @ U[:j, j]
-        x = w / safe[j]
-        codes[j] = args.grid.encode(x if zero is None else x + zero[j])
-        value = args.grid.decode(codes[j])
-        errors[j] = (w - (value if zero is None else value - zero[j]) * scale[j]) / U[j, j]
+        w, here = column - errors[:j].T @ U[:j, j], steps.at(j)
+        codes[j] = here.encode(w)
+        errors[j] = (w - here.decode(codes[j])) / U[j, j]
     return codes, errors

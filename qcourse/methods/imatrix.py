@@ -17,7 +17,7 @@ from qcourse.numerics.args import QuantizationArgs
 from qcourse.numerics.codebooks import IQ4_NL
 from qcourse.numerics.grids import Grid, IntGrid
 from qcourse.numerics.qtensor import QTensor
-from qcourse.numerics.quantize import quantize, values_of
+from qcourse.numerics.quantize import dequantize, quantize, values_of
 from qcourse.shapes import Float, Tensor
 
 
@@ -73,8 +73,7 @@ def parameters(q: QTensor) -> tuple[Tensor, Tensor | None]:
 
 def values(q: QTensor) -> Float[Tensor, "R C G"]:
     """What the codes stand for, block by block."""
-    decoded, (s, z) = q.args.grid.decode(q.args.granularity.blocks(q.codes)), parameters(q)
-    return (decoded if z is None else decoded - z) * s
+    return q.args.granularity.blocks(dequantize(q))
 
 
 def stored(x: Float[Tensor, "R C 1"], how: Grid | torch.dtype) -> Tensor:

@@ -88,8 +88,8 @@ def dequantize_part(part: nn.Module) -> nn.Module:
 
 
 def digest(source: Path) -> str:
-    """sha256 over the names and contents of all files of a source that are read (every byte of the weights too: a second or
-    so a gigabyte). No path is part of it."""
+    """sha256 over the names and contents of all files of a source that are read (every byte of the weights,
+    too). No path is part of it."""
     files = [source] if source.is_file() else sorted(p for p in source.iterdir() if p.suffix in READ and p.is_file())
     h = hashlib.sha256()
     for path in files:

@@ -165,9 +165,11 @@ def quantized_block(
     if front is not None:
         stats, behind = observe_block(run, part.linears(), front)
         front, states.exact[:] = list(front), behind
+    unchanged = {}
     for name in job.method.transforms:
         if name in LOOKING:
-            LOOKING[name](part, stats, job.scheme, job.method.alpha)
+            folds = LOOKING[name](part, stats, job.scheme, job.method.alpha)
+            unchanged |= {fold: [f"{name}: {f.reason}"] for fold, f in folds.items() if getattr(f, "reason", "")}
             stats, _ = observe_block(run, part.linears(), front)
     to_16_bits(block)
     a, layout, tensors, layers = job.scheme.input_activations, layout_of(format_of(job.scheme)), {}, []
@@ -180,7 +182,10 @@ def quantized_block(
             packed[layout.input_scale] = torch.tensor([scales[report.name]])
         tensors.update({f"{report.name}.{name}": t for name, t in packed.items()})
         stored = sum(t.nbytes for t in packed.values()) * 8 / q.codes.numel()
-        lists = {"shape": list(report.shape), "notes": list(report.notes)}  # as in JSON
+        lists = {
+            "shape": list(report.shape),
+            "notes": [*report.notes, *(unchanged[n] for n in [report.name] if n in unchanged)],
+        }  # as in JSON
         layers.append(asdict(report) | lists | {"bits_in_file": stored})
 
     config = RulesConfig([*ignore(list(IGNORED)), Rule(EVERY, job.scheme, layout.name)], input_scales=scales)

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from qcourse.layers.config import scheme_of
+from qcourse.layers.sequential import output_error
 from qcourse.methods.awq import search_clip, search_scales
 from qcourse.methods.calibration import InputStats
 from qcourse.methods.quantizers import QUANTIZERS
@@ -83,13 +84,6 @@ def heard(layer) -> Iterator[tuple[InputStats, InputStats]]:
 
     with listening([layer], hear):
         yield both
-
-
-def output_error(W: Float[Tensor, "N K"], W_hat: Float[Tensor, "N K"], stats: InputStats) -> float:
-    """|x(Ŵ - W)ᵀ| / |xWᵀ| over all tokens that `stats` saw, by their Hessian."""
-    H = (stats.hessian / stats.tokens).float()
-    lost, whole = (((t @ H) * t).sum().item() for t in (W_hat - W, W))
-    return (lost / whole) ** 0.5
 
 
 def fate(W: Tensor, W_hat: Tensor, row: int, column: int, held: tuple[InputStats, InputStats]) -> dict:

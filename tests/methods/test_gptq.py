@@ -103,6 +103,16 @@ class TestWhatItBuys:
         assert q.args == args and q.codes.shape == W.shape and q.order is None
         assert cost(W, q, held_out) < 0.6 * cost(W, quantize(W, args), held_out)
 
+    @pytest.mark.parametrize("name", list(PRESETS))
+    def test_blocks_of_zeros_and_of_one_value_are_as_well_off_as_with_rounding(self, name):
+        torch.manual_seed(4)
+        W, args = torch.randn(5, 512), PRESETS[name].weights
+        W[0], W[1, :256], W[2, :32], W[3, 32:64] = 0, 0, 0, -0.5  # scales of 0, in some formats beside a minimum
+        x = correlated(2048, 512)
+        ours, plain = (dequantize(q) - W for q in (gptq(W, args, stats_of(x)), quantize(W, args)))
+        lost, rounded = (((d.double() @ x.double().T).square().sum(1)) for d in (ours, plain))
+        assert torch.isfinite(ours).all() and (lost <= 1.05 * rounded + 1e-6).all()
+
     def test_on_independent_inputs_it_cannot_win(self):
         torch.manual_seed(2)
         W, args = torch.randn(64, 256), int_weight(4, per_group(64))

@@ -416,7 +416,7 @@ print(json.dumps([peak(few, out + "/second"), peak(many, out + "/third")]))
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_does_not_grow_with_the_number_of_blocks(tmp_path):
-    """Ten times as many blocks, 58 MB more of weights: the peak is higher by less than half (an allocator keeps some)."""
+    """Ten times as many blocks, 58 MB more of weights: the peak is higher by less than a third of that."""
     weights = []
     for name, blocks in (("few", 4), ("many", 40)):
         sizes = {"hidden_size": 256, "intermediate_size": 800, "num_hidden_layers": blocks, "head_dim": 64}
@@ -431,7 +431,7 @@ def test_memory_does_not_grow_with_the_number_of_blocks(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     few, many = json.loads(done.stdout)
-    assert weights[1] - weights[0] > 55e6 and many - few < (weights[1] - weights[0]) / 2, (few, many)
+    assert weights[1] - weights[0] > 55e6 and many - few < (weights[1] - weights[0]) / 3, (few, many)
 
 
 def test_the_command_on_the_shipped_model(tmp_path, capsys):
