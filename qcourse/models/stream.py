@@ -182,10 +182,8 @@ def quantized_block(
             packed[layout.input_scale] = torch.tensor([scales[report.name]])
         tensors.update({f"{report.name}.{name}": t for name, t in packed.items()})
         stored = sum(t.nbytes for t in packed.values()) * 8 / q.codes.numel()
-        lists = {
-            "shape": list(report.shape),
-            "notes": [*report.notes, *(unchanged[n] for n in [report.name] if n in unchanged)],
-        }  # as in JSON
+        notes = [*unchanged.get(report.name, []), *report.notes]
+        lists = {"shape": list(report.shape), "notes": notes}  # as in JSON
         layers.append(asdict(report) | lists | {"bits_in_file": stored})
 
     config = RulesConfig([*ignore(list(IGNORED)), Rule(EVERY, job.scheme, layout.name)], input_scales=scales)

@@ -434,6 +434,16 @@ def test_memory_does_not_grow_with_the_number_of_blocks(tmp_path):
     assert weights[1] - weights[0] > 55e6 and many - few < (weights[1] - weights[0]) / 3, (few, many)
 
 
+def test_the_report_says_why_a_search_changed_nothing(tmp_path):
+    model, ids = random_model(), torch.randint(0, 90, (8, 80))
+    model.model.layers[1].mlp.down_proj.weight.data.zero_()  # no factor makes nothing better than nothing
+    save_model(model, tmp_path / "model")
+    scheme, method = scheme_of("W8A16"), Method(("awq",))
+    report = quantize_to_folder(tmp_path / "model", tmp_path / "out", scheme, method, ids, progress=False)
+    said = {layer["name"]: layer["notes"] for layer in report["layers"] if layer["notes"]}
+    assert said["model.layers.1.mlp.down_proj"] == ["awq: no α of 0.05, 0.1 … 0.95 has a smaller output error than α = 0"]
+
+
 def test_the_command_on_the_shipped_model(tmp_path, capsys):
     short = ["--windows", "4", "--seq-len", "128"]
     main(["quantize", "shipped", "--scheme", "W4A16", "--group-size", "64", "--out", str(tmp_path / "out"), *short])
