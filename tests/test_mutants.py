@@ -3,16 +3,21 @@
 The mutants are written as students write (tests/mutants/labNN.py); a lab joins by adding its file there.
 """
 
+from functools import lru_cache
+
 import pytest
 
 from qcourse.checks.judge import judge
 from qcourse.checks.task import TASKS
-from tools.mutants import listed, run, solution_of, starter_of, table
+from tools import mutants
+from tools.mutants import listed, solution_of, starter_of
 from tools.notebooks import ROOT
 
 SEEDS = (0, 1, 2)
 IDS = [task_id for task_id in TASKS if list((ROOT / "solutions").glob(f"{task_id[:2]}_*.py"))]  # none where withheld
 MUTANTS, ALTERNATIVES = ([x for x in items if x.task in IDS] for items in listed())
+
+run = lru_cache(None)(mutants.run)  # the table at the end is of the runs that were made anyway
 
 
 @pytest.mark.parametrize("task_id", IDS)
@@ -58,5 +63,5 @@ def test_every_listed_mistake_is_made_at_least_once(task_id):
 
 @pytest.mark.skipif(not IDS, reason="the solutions are withheld")
 def test_the_proof_is_large_enough(pytestconfig):
-    pytestconfig.mutation_table = table()  # printed at the end of the run (conftest)
+    pytestconfig.mutation_table = mutants.table(run=run)  # printed at the end of the run (conftest)
     assert len(MUTANTS) >= 40
