@@ -13,8 +13,6 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import torch
-
 from qcourse.checkpoints.gguf import FLOATS, IN_BLOCK, KEYS, TOP
 from qcourse.checkpoints.gguf_types import GGML_TYPES
 from qcourse.checkpoints.gguf_writer import Written, write_gguf
