@@ -11,6 +11,7 @@ from qcourse.gemm.jit import has_jit
 from qcourse.gemm.mismatch import KernelMismatch
 from qcourse.numerics.grids import Grid, IntGrid
 from qcourse.numerics.schemes import QuantizationArgs, is_float
+from qcourse.packing.bits import to_unsigned
 from qcourse.packing.packed import PackedWeight, layout_of
 from qcourse.shapes import Float, Tensor
 
@@ -95,7 +96,7 @@ class Operand:
         group = G if G is None or G & (G - 1) == 0 else block  # others: each block gets a copy of its group's scale
         repeat, minus, zero = 1 if G is None else G // group, None, None
         if p.zero_point is not None and isinstance(p.args.zero, Grid):
-            zero = each_group(bits(p.zero_point), N, repeat)
+            zero = each_group(bits(to_unsigned(p.zero_point, p.args.num_bits)), N, repeat)  # shifted as the codes are
         elif p.zero_point is not None:
             minus = p.zero_point.float() - (1 << (p.args.num_bits - 1)) * p.scale.float()
         rows = p.data.contiguous().view(torch.uint8).numpy()

@@ -231,7 +231,10 @@ def scales_of(p: PackedWeight) -> tuple[Tensor, Tensor, Tensor | None]:
     s = p.tensors.get("scale", p.tensors.get("weight_scale"))
     s = (s.view(torch.uint8) if s.dtype == torch.float8_e4m3fn else s).expand(p.shape[0], -1)
     above = next((p.tensors[name] for name in ABOVE if name in p.tensors), None)
-    return s, s if p.zero_point is None else p.zero_point.expand(p.shape[0], -1), above
+    zero = p.zero_point
+    if zero is not None and zero.dtype == torch.int8:  # shifted as the codes are
+        zero = (zero.short() + (1 << (p.args.num_bits - 1))).to(torch.uint8)
+    return s, s if zero is None else zero.expand(p.shape[0], -1), above
 
 
 def weight_only(x: Tensor, p: PackedWeight, bias: Tensor | None, name: str, kernel: str) -> Tensor:

@@ -18,6 +18,7 @@ from qcourse.packing.gguf_layout import Gguf
 from qcourse.packing.gptq import Gptq
 from qcourse.packing.layout import Layout
 from qcourse.packing.row import Plain, Row
+from qcourse.packing.torchao import TorchAO
 from qcourse.shapes import Shaped, Tensor
 
 LAYOUTS: dict[str, Layout] = {
@@ -36,6 +37,7 @@ LAYOUTS: dict[str, Layout] = {
         Awq(),
         Gguf(),
         BitsAndBytes(),
+        TorchAO(),
     )
 }
 

@@ -43,8 +43,8 @@ def expected(name: str) -> tuple[dict, dict, dict]:
 
 
 def test_enough_files_of_every_dialect():
-    count = {k: sum(n.startswith(k) for n in MODELS) for k in ("ct_", "gptq_", "awq_", "gguf_")}
-    assert count["ct_"] >= 12 and count["gptq_"] >= 10 and count["awq_"] >= 2 and count["gguf_"] >= 3
+    count = {k: sum(n.startswith(k) for n in MODELS) for k in ("ct_", "gptq_", "awq_", "gguf_", "ao_")}
+    assert count["ct_"] >= 12 and count["gptq_"] >= 10 and count["awq_"] >= 2 and count["gguf_"] >= 3 and count["ao_"] >= 6
 
 
 @ids_of

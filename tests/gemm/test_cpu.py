@@ -37,6 +37,8 @@ ARGS = {
     "int8 tensor": PRESETS["W8A16_TENSOR"].weights,
     "int8 G=32, fp16 scales": int_weight(8, per_group(32)).with_(scale=torch.float16),
     "int8 G=64 asym": int_weight(8, per_group(64), False),
+    "int4 G=32 asym, signed": QuantizationArgs(IntGrid(4), per_group(32), "minmax", zero=IntGrid(4)),
+    "int8 channel asym, signed": QuantizationArgs(IntGrid(8), per_channel, "minmax", zero=IntGrid(8)),
     "int8 G=256 asym, fp16 scales": int_weight(8, per_group(256), False).with_(scale=torch.float16),
 }
 

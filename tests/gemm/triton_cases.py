@@ -33,7 +33,7 @@ from qcourse.gemm.triton_weight_only import (
 from qcourse.numerics.codebooks import E8M0
 from qcourse.numerics.formats import MXFP4_ARGS, NVFP4_ARGS, NVFP4_MODELOPT
 from qcourse.numerics.granularity import per_channel, per_group, per_tensor
-from qcourse.numerics.grids import E2M1, E4M3, FloatGrid
+from qcourse.numerics.grids import E2M1, E4M3, FloatGrid, IntGrid
 from qcourse.numerics.qtensor import QTensor
 from qcourse.numerics.quantize import dequantize, quantize
 from qcourse.numerics.schemes import (
@@ -74,9 +74,12 @@ class Weights:
     dtype: torch.dtype = BF16
     bias: bool = False
     layout: str = "words"
+    signed: bool = False  # codes and zero points of TorchAO, and of compressed-tensors' int-quantized
 
     def args(self):
         granularity = {0: per_channel, -1: per_tensor}.get(self.group) or per_group(self.group)
+        if self.signed:
+            return QuantizationArgs(IntGrid(self.bits), granularity, "minmax", zero=IntGrid(self.bits))
         return int_weight(self.bits, granularity, self.symmetric)
 
     def operands(self, device):
@@ -178,6 +181,8 @@ CASES = {  # every regime, both widths, symmetric or not, every kind of group, o
     "w4 decode, G=32, zero points": Weights(4, 3, 17, 160, 32, symmetric=False),
     "w4 decode, per channel, K=100": Weights(4, 3, 9, 100),
     "w4 decode, per channel, K=3": Weights(4, 3, 9, 3, symmetric=False),
+    "w4 decode, signed zero points": Weights(4, 2, 9, 64, 32, signed=True),
+    "w8 decode, signed zero points": Weights(8, 2, 9, 50, signed=True),
     "w4 decode, per tensor": Weights(4, 1, 5, 64, -1),
     "w4 decode, K split": Weights(4, 5, 33, 2048, 128, bias=True),
     "w4 decode, K split unevenly": Weights(4, 1, 7, 1664, 128, symmetric=False),

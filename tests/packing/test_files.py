@@ -63,13 +63,13 @@ def test_pack_of_unpack_is_the_file(name):
             half = 1 << (args.num_bits - 1)
             ours = unsorted_codes(q.codes, q.order).int()
             ours += half * (args.grid.dtype == torch.int8)  # unsigned, as GPTQ and AWQ count
-            theirs = codes[prefix].int() + half * name.startswith("ct_")  # compressed-tensors counts signed
+            theirs = codes[prefix].int() + half * name.startswith(("ct_", "ao_"))  # these count signed
             assert torch.equal(ours, theirs), prefix
 
 
 def test_codes_were_kept_for_most_files():
     kept = [n for n in FOLDERS if any(k.startswith("codes/") for k in np.load(FILES / n / "expected.npz").files)]
-    assert {n.split("_")[0] for n in kept} == {"ct", "gptq", "awq"} and len(kept) >= 18
+    assert {n.split("_")[0] for n in kept} == {"ct", "gptq", "awq", "ao"} and len(kept) >= 18
 
 
 @pytest.mark.parametrize("path", GGUF)

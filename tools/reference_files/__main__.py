@@ -6,7 +6,7 @@ from pathlib import Path
 
 os.environ["TORCH_COMPILE_DISABLE"] = "1"  # compressed-tensors compiles its FP4 rounding otherwise
 
-from tools.reference_files import awq, compressed, gguf_files, gptq, sources, tiny
+from tools.reference_files import awq, compressed, gguf_files, gptq, sources, tiny, torchao_files
 
 
 def main() -> None:
@@ -16,7 +16,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*")
     args = parser.parse_args()
     sources.SOURCES = args.sources
-    for module in (compressed, gptq, awq, gguf_files):
+    for module in (compressed, gptq, awq, gguf_files, torchao_files):
         for name in module.FORMATS:
             if not args.names or name in args.names:
                 module.write(name)
