@@ -116,6 +116,8 @@ def test_act_order_is_cut_along_n_only(name, layout):
         pytest.fail("a file has no order without groups")
     q, tensors = made(name, layout, order)
     holder = LAYOUTS[layout]
+    everything = holder.shard(tensors, q.args, (N, K), rows=(0, N), columns=(0, K))
+    assert all(torch.equal(bytes_of(everything[n]), bytes_of(t)) for n, t in tensors.items())
     for part in HALVES:
         shard = holder.shard(tensors, q.args, (N, K), rows=edges(part, N))
         assert torch.equal(dequantize(holder.unpack(shard, q.args, N // 2, K)), dequantize(q)[slice(*edges(part, N))])
