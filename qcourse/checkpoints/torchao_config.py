@@ -13,7 +13,7 @@ import torch
 from qcourse.checkpoints.torchao import rules
 from qcourse.numerics.granularity import Granularity, per_channel
 from qcourse.numerics.grids import E4M3, IntGrid
-from qcourse.numerics.schemes import FP8_TOKEN, INT8_TOKEN, QuantizationArgs, QuantizationScheme
+from qcourse.numerics.schemes import FP8_TOKEN, INT8_TOKEN, QuantizationArgs, QuantizationScheme, is_float
 from qcourse.packing.torchao import QDATA, SCALE, ZERO
 from qcourse.shapes import Tensor
 
@@ -44,7 +44,7 @@ def class_of(scheme: QuantizationScheme) -> tuple[str, dict]:
             return "Float8WeightOnlyConfig", {"granularity": row, "weight_dtype": dtype("float8_e4m3fn")}
         fields = dict.fromkeys(("activation_dtype", "weight_dtype"), dtype("float8_e4m3fn"))
         return "Float8DynamicActivationFloat8WeightConfig", fields | {"granularity": [row, row]}
-    signed = isinstance(w.grid, IntGrid) and w.grid.signed
+    signed = isinstance(w.grid, IntGrid) and w.grid.signed and is_float(w.scale) and w.zero_in == "steps"
     if signed and w.grid == IntGrid(8) and wide and w.zero is None and a in (None, INT8_TOKEN):
         if a is None:
             return "Int8WeightOnlyConfig", {"granularity": row, "group_size": None}

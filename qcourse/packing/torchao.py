@@ -27,7 +27,7 @@ class TorchAO(Layout):
     input_scale = None
 
     def slots(self, args: QuantizationArgs, N: int, K: int) -> dict[str, Slot]:
-        """Raises ValueError for another grid than signed integers and E4M3, and for scales of a whole tensor or of blocks."""
+        """Raises ValueError for another grid than signed integers and E4M3, and for scales of a tensor or of blocks."""
         if args.granularity.rows != 1 or not (args.grid == E4M3 or isinstance(args.grid, IntGrid) and args.grid.signed):
             raise ValueError(f"torchao holds signed integers or E4M3 by row or group; not {args.grid}, {args.granularity}")
         only_plain(args, self.name)

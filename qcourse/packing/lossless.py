@@ -1,0 +1,56 @@
+"""The same values under another recipe: what has to change before another layout can hold a weight, and loses nothing.
+
+Every function takes a QTensor and returns one that dequantizes to the same numbers (`multiplying`: to half a unit in the
+last place of its one upper scale), or raises ValueError saying what would be lost. Used by `checkpoints.dialect_writers`.
+"""
+
+from dataclasses import replace
+
+import torch
+
+from qcourse.numerics.formats import NVFP4_ARGS, NVFP4_MODELOPT
+from qcourse.numerics.grids import IntGrid
+from qcourse.numerics.qtensor import QTensor
+from qcourse.packing import bits
+
+
+def half_scales(q: QTensor) -> QTensor:
+    """Scales as fp16, which GPTQ's and AWQ's readers expect. Raises ValueError where one is not a number of fp16."""
+    if q.scale.dtype == torch.float16:
+        return q
+    half = q.scale.half()
+    lost = half.float() != q.scale.float()
+    if lost.any():
+        raise ValueError(
+            f"{int(lost.sum())} of {lost.numel()} scales are no numbers of fp16 (the first: {q.scale[lost][0].item():.6g}), "
+            "which this ecosystem stores"
+        )
+    return replace(q, scale=half, args=q.args.with_(scale=torch.float16))
+
+
+def unsigned_where_needed(q: QTensor) -> QTensor:
+    """Signed codes with zero points → unsigned ones: both move by 2^(B-1), so nothing changes."""
+    if q.zero_point is None or not q.args.grid.signed:
+        return q
+    B, grid = q.args.num_bits, IntGrid(q.args.num_bits, signed=False)
+    args = q.args.with_(grid=grid, zero=grid)
+    return replace(q, codes=bits.to_unsigned(q.codes, B), zero_point=bits.to_unsigned(q.zero_point, B), args=args)
+
+
+def with_zero_points(q: QTensor) -> QTensor:
+    """Symmetric codes as unsigned ones with the zero point 2^(B-1) everywhere: s·(q - 0) = s·((q + 8) - 8)."""
+    if q.zero_point is not None:
+        return unsigned_where_needed(q)
+    B, grid = q.args.num_bits, IntGrid(q.args.num_bits, signed=False)
+    zero = torch.full(q.scale.shape, 1 << (B - 1), dtype=torch.uint8)
+    return QTensor(
+        bits.to_unsigned(q.codes, B), q.scale, zero, q.args.with_(grid=grid, zero=grid, scaling="minmax"), q.order
+    )
+
+
+def multiplying(q: QTensor) -> QTensor:
+    """NVFP4's upper scale the other way round: fp32(1/g); codes and E4M3 scales stay."""
+    if not q.args.same_storage(NVFP4_ARGS):
+        return q
+    scale = replace(q.scale, scale=q.scale.scale.float(), args=NVFP4_MODELOPT.scale)
+    return replace(q, scale=scale, args=NVFP4_MODELOPT)
