@@ -25,7 +25,13 @@ from qcourse.numerics.formats import NVFP4_ARGS, NVFP4_MODELOPT
 from qcourse.numerics.grids import IntGrid
 from qcourse.numerics.qtensor import QTensor
 from qcourse.numerics.schemes import QuantizationArgs, QuantizationScheme, is_float
-from qcourse.packing.lossless import half_scales, multiplying, unsigned_where_needed, with_zero_points
+from qcourse.packing.lossless import (
+    half_scales,
+    multiplying,
+    signed_where_needed,
+    unsigned_where_needed,
+    with_zero_points,
+)
 
 MADE_BY = "qcourse"
 GPTQ_BITS = (2, 3, 4, 8)
@@ -33,7 +39,7 @@ GPTQ_BITS = (2, 3, 4, 8)
 
 @dataclass(frozen=True)
 class DialectWriter:
-    """config(scheme, ignore) → quantization_config · layout(scheme) → a name of LAYOUTS · ready(q) → the same values as the
+    """config(scheme, ignore) → quantization_config · layout(scheme) → a name of LAYOUTS · ready(q) → the same values as that
     layout stores them · beside(config) → other JSON files of the folder · dropped: tensors that need not be written.
     All raise ValueError, saying what this ecosystem has no words or no place for."""
 
@@ -65,6 +71,15 @@ def same_values(read: QuantizationArgs, made: QuantizationArgs) -> bool:
     if isinstance(read.grid, IntGrid) and isinstance(made.grid, IntGrid):
         return read.grid.num_bits == made.grid.num_bits and read.granularity == made.granularity
     return ct.same_file(read, made)
+
+
+def unsigned_scheme(scheme: QuantizationScheme) -> QuantizationScheme:
+    """Weights alone in signed codes with zero points, as pack-quantized has them: unsigned."""
+    w = scheme.weights
+    if w.zero is None or w.zero != w.grid or not w.grid.signed or scheme.input_activations is not None:
+        return scheme
+    grid = IntGrid(w.num_bits, signed=False)
+    return replace(scheme, weights=w.with_(grid=grid, zero=grid))
 
 
 def integers(scheme: QuantizationScheme, name: str, legal: tuple[int, ...]) -> QuantizationArgs:
@@ -139,6 +154,7 @@ def modelopt_beside(config: dict) -> dict[str, dict]:
 
 def torchao_ready(q: QTensor) -> QTensor:
     """Signed codes, scales as wide as TorchAO's own."""
+    q = signed_where_needed(q)
     scheme = QuantizationScheme(q.args)
     wide = torchao_config.ready_scale(scheme)
     if wide == torch.bfloat16 and q.scale.dtype != torch.bfloat16:
@@ -149,7 +165,12 @@ def torchao_ready(q: QTensor) -> QTensor:
 WRITERS: dict[str, DialectWriter] = {
     w.name: w
     for w in (
-        DialectWriter("compressed-tensors", ct.config_of, ct.format_of),
+        DialectWriter(
+            "compressed-tensors",
+            lambda scheme, ignore: ct.config_of(unsigned_scheme(scheme), ignore),
+            lambda scheme: ct.format_of(unsigned_scheme(scheme)),
+            unsigned_where_needed,
+        ),
         gptq(1),
         gptq(2),
         DialectWriter("awq", awq_config, lambda scheme: "awq", lambda q: half_scales(with_zero_points(q))),

@@ -30,6 +30,8 @@ def config_of(scheme: QuantizationScheme, ignore: tuple[str, ...] = ()) -> dict:
               "include_input_output_embeddings": False, "untie_embedding_weights": False}  # fmt: skip
     read = rules(config, "quantization_config")[-1].scheme
     w = scheme.weights.with_(scale=read.weights.scale)
+    if w.zero == w.grid and w.zero is not None:
+        w = w.with_(grid=IntGrid(w.num_bits), zero=IntGrid(w.num_bits))
     if not read.weights.same_storage(w) or read.input_activations != scheme.input_activations:
         raise ValueError(f"TorchAO would read {w.grid}, {w.granularity} as another scheme")
     return config
@@ -38,6 +40,8 @@ def config_of(scheme: QuantizationScheme, ignore: tuple[str, ...] = ()) -> dict:
 def class_of(scheme: QuantizationScheme) -> tuple[str, dict]:
     """(config class, its fields). Raises ValueError where there is none."""
     w, a = scheme.weights, scheme.input_activations
+    if isinstance(w.grid, IntGrid) and not w.grid.signed and w.zero == w.grid:  # both move by 2^(B-1) when they are written
+        w = w.with_(grid=IntGrid(w.num_bits), zero=IntGrid(w.num_bits))
     row, wide = ROW, w.granularity == per_channel
     if w.grid == E4M3 and wide and a in (None, FP8_TOKEN):
         if a is None:

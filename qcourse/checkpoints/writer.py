@@ -57,13 +57,13 @@ def write_json(path: Path, data: dict) -> int:
     return write_whole(path, lambda file: file.write(text.encode()))
 
 
-def write_tensors(path: Path, tensors: dict[str, Tensor]) -> int:
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> int:
     """A safetensors file; the number of its bytes. Raises ValueError for a dtype that the format has no name for."""
     unnamed = [n for n, t in tensors.items() if t.dtype not in NAMES]
     if unnamed:
         raise ValueError(f"tensor {unnamed[0]!r} is {tensors[unnamed[0]].dtype}: safetensors has no name for it")
     order = sorted(tensors, key=lambda n: (-RANK[NAMES[tensors[n].dtype]], n))
-    header, at = {"__metadata__": {"format": "pt"}}, 0
+    header, at = {"__metadata__": {"format": "pt"} | (metadata or {})}, 0
     for name in order:
         t = tensors[name]
         offsets = [at, at := at + t.numel() * t.element_size()]

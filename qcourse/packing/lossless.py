@@ -37,6 +37,15 @@ def unsigned_where_needed(q: QTensor) -> QTensor:
     return replace(q, codes=bits.to_unsigned(q.codes, B), zero_point=bits.to_unsigned(q.zero_point, B), args=args)
 
 
+def signed_where_needed(q: QTensor) -> QTensor:
+    """The way back: unsigned codes with zero points → signed ones."""
+    if q.zero_point is None or q.args.grid.signed:
+        return q
+    B, grid = q.args.num_bits, IntGrid(q.args.num_bits)
+    args = q.args.with_(grid=grid, zero=grid)
+    return replace(q, codes=bits.to_signed(q.codes, B), zero_point=bits.to_signed(q.zero_point, B), args=args)
+
+
 def with_zero_points(q: QTensor) -> QTensor:
     """Symmetric codes as unsigned ones with the zero point 2^(B-1) everywhere: s·(q - 0) = s·((q + 8) - 8)."""
     if q.zero_point is not None:

@@ -9,7 +9,7 @@ from qcourse.numerics.granularity import per_group
 from qcourse.numerics.grids import IntGrid
 from qcourse.numerics.quantize import dequantize, quantize
 from qcourse.numerics.schemes import PRESETS, QuantizationArgs
-from qcourse.packing.lossless import half_scales, multiplying, unsigned_where_needed, with_zero_points
+from qcourse.packing.lossless import half_scales, multiplying, signed_where_needed, unsigned_where_needed, with_zero_points
 from qcourse.packing.packed import LAYOUTS
 
 N, K = 32, 256
@@ -83,7 +83,7 @@ def test_lossless_changes_change_no_value():
     signed = QuantizationArgs(IntGrid(4), per_group(32), "minmax", zero=IntGrid(4))
     for args in (signed, PRESETS["W4A16_G32"].weights, PRESETS["W4A16_ASYM"].weights.with_(granularity=per_group(32))):
         q = quantize(torch.randn(8, 64) + 0.3, args)
-        for change in (unsigned_where_needed, with_zero_points):
+        for change in (unsigned_where_needed, signed_where_needed, with_zero_points):
             assert torch.equal(dequantize(change(q)), dequantize(q))
         assert with_zero_points(q).zero_point.dtype == torch.uint8
     nv = quantize(torch.randn(8, 64), PRESETS["NVFP4A16"].weights)

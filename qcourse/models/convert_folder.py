@@ -1,0 +1,136 @@
+"""A quantized checkpoint in another ecosystem's layout: the same codes, the same values, block by block.
+
+    for each block     read it as its file holds it · bring codes and scales into the shape of the new layout, without loss
+                       · write its shard
+
+Nothing is rounded: what the new layout has no place for is refused, saying what it is, and `lossy` lets only these go:
+scales that fp16 does not hold are rounded to it, scales of the KV cache are left out.
+Another grid or group size is no conversion: `qcourse quantize --dequantize` makes one of what the codes stand for.
+The machine is that of `quantize_folder`: one block in memory, resumable, whole or not there, the source only read.
+Does not handle: layers in different schemes (mixed precision).
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from qcourse.checkpoints.compressed_tensors_config import IGNORED
+from qcourse.checkpoints.dialect_writers import DialectWriter, writer_of
+from qcourse.checkpoints.torchao_config import metadata
+from qcourse.layers.config import RulesConfig
+from qcourse.layers.kv_method import SCALES
+from qcourse.layers.quantized import QuantizedLinearMethod
+from qcourse.models.checkpoint import Checkpoint, build, open_checkpoint
+from qcourse.models.llama import LlamaForCausalLM
+from qcourse.models.quantize_folder import Unfinished, finish, totals, unfinished
+from qcourse.models.quantize_source import config_json, dequantize_part, digest, files_beside, read_part, weight_bytes
+from qcourse.models.subjects import source_of
+from qcourse.numerics.qtensor import QTensor
+from qcourse.numerics.schemes import QuantizationScheme, is_float
+from qcourse.packing.packed import layout_of, unpack
+from qcourse.shapes import Tensor
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What stays the same from block to block; reader: the source, shapes without memory."""
+
+    source: Path
+    checkpoint: Checkpoint
+    reader: LlamaForCausalLM
+    writer: DialectWriter
+    scheme: QuantizationScheme
+    config: dict
+    lossy: bool
+
+
+@torch.inference_mode()
+def convert(source: Path | str, out: Path, to: str, *, lossy: bool = False, progress: bool = True) -> dict:
+    """Write the quantized `source` as a folder of `to` (a name of WRITERS). Returns the report of `quantize_folder.finish`.
+
+    Raises ValueError (CheckpointError for the source) for what has no place in the new layout, before anything is written
+    where the config says it, else with the layer's name; OSError as for a full disk.
+    """
+    job = prepare(source_of(source), to, lossy)
+    blocks = job.checkpoint.config.num_hidden_layers
+    settings = {"command": "convert", "to": to, "lossy": lossy, "source_sha256": digest(job.source)}
+    files = files_beside(job.source) | {n: as_text(c) for n, c in job.writer.beside(job.config).items()}
+    with unfinished(Path(out), settings, blocks + 1) as folder:
+        for i in tqdm([None, *range(blocks)], disable=not progress, unit="block"):
+            if (0 if i is None else i + 1) >= folder.done:
+                step(job, folder, i)
+        done = totals(folder, weight_bytes(job.source), 0.0)
+        return finish(folder, config_json(job.source, job.checkpoint.config, job.config), files, done)
+
+
+def prepare(source: Path, to: str, lossy: bool) -> Conversion:
+    """Everything that can be refused before any work is."""
+    writer, checkpoint = writer_of(to), open_checkpoint(source)
+    reader = build(checkpoint.config, checkpoint.quantization, source)
+    methods = {n: m.quant_method for n, m in reader.linears().items()}
+    quantized = {n: m for n, m in methods.items() if isinstance(m, QuantizedLinearMethod)}
+    if not quantized:
+        raise ValueError(f"{source}: its weights are floats, there are no codes to convert: qcourse quantize makes some")
+    first, scheme = next((n, m.scheme) for n, m in quantized.items())
+    other = next((n for n, m in quantized.items() if m.scheme != scheme), None)
+    if other is not None:
+        raise ValueError(f"{source}: {first} and {other} have different schemes: one for all layers is converted here")
+    left = tuple(n for n in methods if n not in quantized and n not in IGNORED)
+    try:
+        config = writer.written(scheme, (*IGNORED, *left))
+    except ValueError as e:
+        raise ValueError(f"{e}; another scheme of the same weights: qcourse quantize --dequantize") from e
+    held = checkpoint.quantization
+    if isinstance(held, RulesConfig) and held.kv_cache is not None and not lossy:
+        raise ValueError(f"{source}: the scales of its KV cache are not converted: --lossy leaves them out")
+    return Conversion(source, checkpoint, reader, writer, scheme, config, lossy)
+
+
+def step(job: Conversion, folder: Unfinished, i: int | None) -> None:
+    """One shard: block i, or the ends (None)."""
+    part = read_part(job.reader, i, job.checkpoint.weights, job.source, "cpu")
+    if i is None:
+        part = dequantize_part(part)
+        return folder.keep({n: narrow(p.data) for n, p in part.named_parameters()}, [])
+    tensors, layers, layout = {}, [], layout_of(job.writer.layout(job.scheme))
+    for name, layer in part.named_modules():
+        product = layer.__dict__.get("product")
+        if product is None:
+            continue
+        packed = packed_layer(job, layout, unpack(product.p), name)
+        if product.input_scale is not None:
+            packed[layout.input_scale] = product.input_scale.float().reshape(1)
+        tensors |= {f"{name}.{leaf}": t for leaf, t in packed.items()}
+        if layer.bias is not None:
+            tensors[f"{name}.bias"] = layer.bias.data
+        bits = 8 * sum(t.nbytes for t in packed.values()) / (layer.output_size * layer.input_size)
+        layers.append({"name": name, "shape": [layer.output_size, layer.input_size], "error": None, "bits_in_file": bits})
+    rest = {n: narrow(p.data) for n, p in part.named_parameters() if n not in tensors and not n.endswith(SCALES)}
+    said = metadata(tensors | rest, job.scheme) if job.writer.name == "torchao" else {}
+    return folder.keep(tensors | rest, layers, said)
+
+
+def packed_layer(job: Conversion, layout, q: QTensor, name: str) -> dict[str, Tensor]:
+    """The tensors of one layer in the new layout. Raises ValueError naming the layer and what would be lost."""
+    if job.lossy and is_float(q.args.scale) and job.writer.name in ("gptq", "gptq_v2", "awq"):
+        q = replace(q, scale=q.scale.half(), args=q.args.with_(scale=torch.float16))
+    try:
+        packed = layout.pack(job.writer.ready(q))
+    except ValueError as e:
+        raise ValueError(f"{name}: {e}") from e
+    return {leaf: t for leaf, t in packed.items() if q.order is not None or leaf not in job.writer.dropped}
+
+
+def narrow(t: Tensor) -> Tensor:
+    """fp32 that bf16 holds exactly, as bf16; anything else as it is."""
+    half = t.bfloat16()
+    return half if t.dtype == torch.float32 and torch.equal(half.float(), t) else t.clone()
+
+
+def as_text(content: dict) -> str:
+    """JSON as it is written."""
+    import json
+
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
