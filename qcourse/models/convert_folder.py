@@ -10,6 +10,7 @@ The machine is that of `quantize_folder`: one block in memory, resumable, whole 
 Does not handle: layers in different schemes (mixed precision).
 """
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -91,9 +92,13 @@ def prepare(source: Path, to: str, lossy: bool) -> Conversion:
 def step(job: Conversion, folder: Unfinished, i: int | None) -> None:
     """One shard: block i, or the ends (None)."""
     part = read_part(job.reader, i, job.checkpoint.weights, job.source, "cpu")
+    names = json.dumps(parameters(job.reader))
     if i is None:
         part = dequantize_part(part)
-        return folder.keep({n: narrow(p.data) for n, p in part.named_parameters()}, [])
+        ends = {n: narrow(p.data) for n, p in part.named_parameters()}
+        return folder.keep(
+            ends, [], metadata(ends, job.scheme) | {"tensor_names": names} if job.writer.name == "torchao" else {}
+        )
     tensors, layers, layout = {}, [], layout_of(job.writer.layout(job.scheme))
     for name, layer in part.named_modules():
         product = layer.__dict__.get("product")
@@ -108,7 +113,7 @@ def step(job: Conversion, folder: Unfinished, i: int | None) -> None:
         bits = 8 * sum(t.nbytes for t in packed.values()) / (layer.output_size * layer.input_size)
         layers.append({"name": name, "shape": [layer.output_size, layer.input_size], "error": None, "bits_in_file": bits})
     rest = {n: narrow(p.data) for n, p in part.named_parameters() if n not in tensors and not n.endswith(SCALES)}
-    said = metadata(tensors | rest, job.scheme) if job.writer.name == "torchao" else {}
+    said = metadata(tensors | rest, job.scheme) | {"tensor_names": names} if job.writer.name == "torchao" else {}
     return folder.keep(tensors | rest, layers, said)
 
 
@@ -123,6 +128,14 @@ def packed_layer(job: Conversion, layout, q: QTensor, name: str) -> dict[str, Te
     return {leaf: t for leaf, t in packed.items() if q.order is not None or leaf not in job.writer.dropped}
 
 
+def parameters(reader: LlamaForCausalLM) -> list[str]:
+    """Every parameter of the model in 16 bits: what TorchAO's metadata lists in each shard, because of several files' lists
+    transformers keeps the last."""
+    linears = [f"{n}.weight" for n in reader.linears()]
+    inside = tuple(f"{n}." for n in reader.linears())
+    return linears + [n for n, _ in reader.named_parameters() if not n.startswith(inside) or n.endswith(".bias")]
+
+
 def narrow(t: Tensor) -> Tensor:
     """fp32 that bf16 holds exactly, as bf16; anything else as it is."""
     half = t.bfloat16()
@@ -131,6 +144,4 @@ def narrow(t: Tensor) -> Tensor:
 
 def as_text(content: dict) -> str:
     """JSON as it is written."""
-    import json
-
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
