@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from qcourse.gemm.step import attend as attend_one
 from qcourse.layers.together import Together
 from qcourse.models.kv_cache import KVCache
+from qcourse.models.quantized_kv import QuantizedKVCache
 from qcourse.models.rope import rotate
 
 
@@ -28,23 +28,29 @@ class Attention(nn.Module):
         self.qkv = Together(self.q_proj, self.k_proj, self.v_proj)
         self.o_proj = linear(q, h, bias=config.output_bias, prefix=f"{prefix}.o_proj")
         self.online = None  # a rotation of queries and keys after RoPE (methods.rotation: R3)
+        self.register_buffer("k_scale", None)  # of a cache with static scales (methods.kv_scales): fp32, (1) or (kv_heads)
+        self.register_buffer("v_scale", None)
 
-    def forward(self, x, rope, layer: int, cache: KVCache | None) -> torch.Tensor:
+    def forward(self, x, rope, layer: int, cache: KVCache | QuantizedKVCache | None) -> torch.Tensor:
         """x (B, T, hidden) → (B, T, hidden); reads and extends `cache` when there is one."""
         B, T, _ = x.shape
         c = self.config
         q, k, v = (t.view(B, T, -1, c.head_dim).transpose(1, 2) for t in self.qkv(x))
         y = None
         if cache is not None and T == 1 and self.online is None:
-            y = attend_one(q, k, v, *rope, *cache.room(layer), cache.length)
+            y = cache.step(layer, q, k, v, rope)
         if y is None:
             q, k = rotate(q, *rope), rotate(k, *rope)
             if self.online is not None:
                 q, k = self.online(q), self.online(k)
-            if cache is not None:
-                k, v = cache.update(layer, k, v)
-            y = attend(q, k, v)
+            y = attend(q, k, v) if cache is None else through(cache, layer, q, k, v)
         return self.o_proj(y.transpose(1, 2).reshape(B, T, -1))
+
+
+def through(cache: KVCache | QuantizedKVCache, layer: int, q, k, v) -> torch.Tensor:
+    """`attend` to all that a cache holds once k and v, turned by RoPE as q is, are in it, too."""
+    k, v = cache.update(layer, k, v)
+    return cache.unturn(attend(cache.turn(q), k, v))
 
 
 def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from qcourse.checkpoints.errors import CheckpointError
 from qcourse.models.generate import stream
-from qcourse.models.kv_cache import KVCache
+from qcourse.models.kv_cache import new_cache
 from qcourse.models.loader import load_model, load_tokenizer
 
 ENDS = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end|>", "</s>")  # control tokens that end an answer
@@ -59,10 +59,11 @@ class Chat:
     """A model, its tokenizer, and what was said. `say(text)` yields the answer's text, piece by piece.
 
     context: positions that are allocated; when a conversation no longer fits, its oldest exchange is left out (`dropped`
-    counts them), and a single message that does not fit is a ValueError. settings: temperature, top_p, seed of `stream`.
+    counts them), and a single message that does not fit is a ValueError. kv: how keys and values are stored (`new_cache`).
+    settings: temperature, top_p, seed of `stream`.
     """
 
-    def __init__(self, model, tokenizer, context: int = 2048, max_new_tokens: int = 256, **settings):
+    def __init__(self, model, tokenizer, context: int = 2048, max_new_tokens: int = 256, kv=None, **settings):
         self.model, self.tokenizer, self.settings = model, tokenizer, settings
         self.context = min(context, model.config.max_position_embeddings)
         self.most = min(max_new_tokens, self.context - 1)
@@ -71,7 +72,7 @@ class Chat:
         self.stop = {i for t, i in self.controls.items() if t in ENDS} | {tokenizer.eos_id} - {None}
         self.messages: list[dict] = []
         self.ids: list[int] = []  # what the cache holds
-        self.cache = KVCache(model.config, 1, self.context, model.compute_dtype, next(model.parameters()).device)
+        self.cache = new_cache(model, 1, self.context, kv)
         self.dropped = 0
 
     def prompt(self) -> list[int]:

@@ -35,6 +35,7 @@ def add_models(commands) -> None:
             "--model", default="smollm2" if name == "chat" else "shipped", help="smollm2, shipped, a folder or a .gguf file"
         )
         p.add_argument("--quantization", help="W4A16_G64, W8A16, bf16 … (default: as the file is)")
+        p.add_argument("--kv-cache", help="int8_per_token_head, int4_kivi … (default: as the file says, else 16 bits)")
         p.add_argument("--max-new-tokens", type=above_zero(int), default=256 if name == "chat" else 64)
         p.add_argument("--temperature", type=float, default=0.0, help="0: always the likeliest (default)")
         p.add_argument("--top-p", type=float, default=1.0, help="draw from the likeliest tokens that hold this share")
@@ -60,10 +61,17 @@ def run_fetch(args) -> None:
 
 def loaded(args):
     """The model and the tokenizer that the options name."""
+    from qcourse.layers.kv_method import use_cache
+    from qcourse.models.kv_cache import new_cache
     from qcourse.models.loader import load_model, load_tokenizer
+    from qcourse.numerics.kv import kv_args
 
     tokenizer = load_tokenizer(args.model)
-    return load_model(args.model, args.quantization, dequantize=args.quantization is not None), tokenizer
+    model = load_model(args.model, args.quantization, dequantize=args.quantization is not None)
+    if args.kv_cache is not None:
+        use_cache(model, kv_args(args.kv_cache))
+        new_cache(model, 1, 1)  # what it lacks is said now
+    return model, tokenizer
 
 
 def run_generate(args) -> None:

@@ -4,8 +4,10 @@ from collections.abc import Collection, Iterator
 
 import torch
 
-from qcourse.models.kv_cache import KVCache
+from qcourse.models.kv_cache import KVCache, new_cache
 from qcourse.models.llama import LlamaForCausalLM
+from qcourse.models.quantized_kv import QuantizedKVCache
+from qcourse.numerics.kv import KVCacheArgs
 
 
 def check_request(
@@ -51,17 +53,19 @@ def stream(
     seed: int = 0,
     top_p: float = 1.0,
     stop: Collection[int] = (),
-    cache: KVCache | None = None,
+    cache: KVCache | QuantizedKVCache | None = None,
+    kv: str | KVCacheArgs | None = None,
 ) -> Iterator[int]:
     """New ids, one at a time, each as soon as it is known; ends after `max_new_tokens`, or after an id of `stop` (yielded).
 
-    cache: the conversation so far; what its `length` covers is not computed again. Raises ValueError as `generate` does.
+    cache: the conversation so far; what its `length` covers is not computed again. kv: how a new one is stored
+    (`new_cache`). Raises ValueError as `generate` does.
     """
     check_request(model, prompt_ids, max_new_tokens, temperature, top_p)
     device = next(model.parameters()).device
     rng = torch.Generator().manual_seed(seed)
     if cache is None:
-        cache = KVCache(model.config, 1, len(prompt_ids) + max_new_tokens, model.compute_dtype, device)
+        cache = new_cache(model, 1, len(prompt_ids) + max_new_tokens, kv)
     step, position = torch.tensor([prompt_ids[cache.length :]], device=device), len(prompt_ids)
     for _ in range(max_new_tokens):
         logits = model(step, cache)[0, -1].cpu()
@@ -82,10 +86,12 @@ def generate(
     seed: int = 0,
     top_p: float = 1.0,
     stop: Collection[int] = (),
+    kv: str | KVCacheArgs | None = None,
 ) -> list[int]:
     """The prompt's ids followed by up to `max_new_tokens` more (fewer after an id of `stop`); temperature 0 is greedy.
 
     Raises ValueError for an empty prompt, an id outside the vocabulary, a sequence beyond the model's
-    `max_position_embeddings`, and logits that are not finite (a broken model would say token 0 for ever).
+    `max_position_embeddings`, logits that are not finite (a broken model would say token 0 for ever), and what `new_cache`
+    refuses. kv: how keys and values are stored: a name of KV_PRESETS, "auto", or None for what the model says.
     """
-    return [*prompt_ids, *stream(model, prompt_ids, max_new_tokens, temperature, seed, top_p, stop)]
+    return [*prompt_ids, *stream(model, prompt_ids, max_new_tokens, temperature, seed, top_p, stop, kv=kv)]

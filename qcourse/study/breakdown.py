@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from qcourse.gemm.threads import watched
-from qcourse.models.kv_cache import KVCache
+from qcourse.models.kv_cache import new_cache
 from qcourse.study import cost, roofline
 
 
@@ -42,9 +42,9 @@ def read_bytes(model, context: int, users: int = 1) -> tuple[int, int]:
     """(bytes of the weights that a step reads, bytes of the KV cache); an embedding is read where it is the head, too."""
     parts = cost.model_bytes(model)
     embedding = 0 if model.lm_head is None else cost.storage_bytes(model.model.embed_tokens)
-    c = model.config
-    kv = 2 * c.num_hidden_layers * c.num_key_value_heads * c.head_dim * context * users * model.compute_dtype.itemsize
-    return parts.total - embedding, kv
+    c, args = model.config, model.kv_cache
+    bits = 16 * c.head_dim * model.compute_dtype.itemsize if args is None else args.token_bits(c.head_dim)
+    return parts.total - embedding, round(c.num_hidden_layers * c.num_key_value_heads * bits / 8) * context * users
 
 
 @torch.inference_mode()
@@ -60,7 +60,7 @@ def decode_breakdown(
         raise ValueError(f"{context} + {steps} positions: at least 1 + {steps}, and at most {room} in this model")
     device = next(iter(model.state_dict().values())).device
     ids = torch.arange(context, device=device).remainder(model.config.vocab_size).expand(users, -1)
-    cache = KVCache(model.config, users, context + steps, model.compute_dtype, device)
+    cache = new_cache(model, users, context + steps)
     model(ids, cache)
     whole, inside = [], []
     for _ in range(repeats + 1):  # the first warms up

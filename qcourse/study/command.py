@@ -30,6 +30,7 @@ def add_eval(commands) -> None:
         p.add_argument(
             "--budget-mb", type=above_zero(float), help="budget for weights + KV blocks (default 4 × the model in bf16)"
         )
+        p.add_argument("--kv-cache", help="how the context is kept: int8_per_token_head, int4_kivi … (default: 16 bits)")
         p.add_argument("--json", type=Path, help="results, written after every format (default runs/eval-…)")
         p.add_argument(
             "--engine", default="qcourse", choices=("qcourse", "vllm"), help="vllm: the installed vLLM serves MODEL"
@@ -132,6 +133,7 @@ def run_eval(args) -> None:
     else:
         formats, group_size = list(DEFAULT), group_size or legal_group(args.model)
     more = {"budget_bytes": budget, "group_size": group_size, "dequantize": args.dequantize}
+    more["kv_cache"] = args.kv_cache
     report = evaluate(args.model, formats, args.device, out, args.windows, args.seq_len, **more)
     print(f"{markdown(report)}\n\nwritten to {out}; the same command continues an interrupted run")
 

@@ -19,9 +19,12 @@ from tqdm import tqdm
 from qcourse.models.generate import generate
 from qcourse.models.loader import open_checkpoint
 from qcourse.models.subjects import SUBJECTS, name_of, source_of
+from qcourse.numerics.kv import kv_args
+from qcourse.numerics.kv import name_of as name_of_cache
 from qcourse.study.cost import KV_BLOCK, kv_blocks, model_bytes, projected_bytes
 from qcourse.study.families import AS_IS, prepare
 from qcourse.study.fit import check_before_work
+from qcourse.study.kv import give_cache
 from qcourse.study.perplexity import Score, Windows, agreement, paired_difference, perplexity, token_stream, windows
 from qcourse.study.results import identity, read_previous, try_output, write
 from qcourse.study.speed import decode_speed, prefill_speed
@@ -46,6 +49,8 @@ def measure_format(
     """(result dict, Score) of one format; `reference` is bf16's score, or None for bf16 itself."""
     dtype = torch.bfloat16 if settings["device"] == "cuda" else torch.float32
     model = prepare(folder, name, calibration.ids, settings["device"], dtype, settings["group_size"])
+    if "kv_cache" in settings:
+        give_cache(model, settings["kv_cache"], calibration.ids[:, :-1])
     try:
         score = perplexity(model, text)
     except ValueError as e:
@@ -58,12 +63,26 @@ def measure_format(
         "bits_per_byte": score.bits_per_byte, "stderr": score.stderr, "perplexity": score.perplexity,
         "added_bits_per_byte": added.mean, "added_stderr": added.stderr, "top1_agreement": agreement(reference, score),
         "linear_bytes": size.linear, "total_bytes": size.total, "bits_per_weight": size.bits_per_weight,
-        "kv_blocks": kv_blocks(max(settings["budget_bytes"], size.total), size.total, model.config),
+        "kv_blocks": kv_blocks(max(settings["budget_bytes"], size.total), size.total, model.config, cache_bits(model)),
         "prefill_tokens_per_second": asdict(prefill_speed(model)), "decode_tokens_per_second": asdict(decode_speed(model)),
         "sample": tokenizer.decode(i for i in ids if i < tokenizer.vocab_size),
         "nats": score.nats.tolist(), "measured": provenance(settings["device"]),
     }  # fmt: skip
     return result, score
+
+
+def cache_bits(model) -> float:
+    """Bits of a number in the model's KV cache, scales counted."""
+    return 16 if model.kv_cache is None else model.kv_cache.token_bits(model.config.head_dim) / (2 * model.config.head_dim)
+
+
+def settings_of(folder: Path, device: str, n: int, seq_len: int, budget: float, group_size, base: str, kv_cache) -> dict:
+    """What a result depends on. Raises ValueError for an unknown `kv_cache`."""
+    settings = {
+        "model": name_of(folder), "device": device, "n": n, "seq_len": seq_len, "budget_bytes": budget,
+        "kv_block_tokens": KV_BLOCK, "group_size": group_size, "base": base, **identity(folder),
+    }  # fmt: skip
+    return settings if kv_cache is None else settings | {"kv_cache": name_of_cache(kv_args(kv_cache))}
 
 
 def check_outputs(out: Path | None, budget_bytes: float | None) -> None:
@@ -85,21 +104,21 @@ def evaluate(
     progress: bool = True,
     group_size: int | None = None,
     dequantize: bool = False,
+    kv_cache: str | None = None,
 ) -> dict:
     """Measure every format on every meter, bf16 first: of a source that is quantized already, what its codes stand for, if
     `dequantize` (a subject: always); else the source as it is.
 
+    kv_cache: how every format keeps its context (a name of KV_PRESETS), bf16 too; None: in 16 bits, or as the file says.
     `budget_bytes` (weights + KV blocks) defaults to 4 × the model in bf16. Raises ValueError for bad input before any work.
     """
     folder, dequantize = source_of(folder), dequantize or name_of(folder) in SUBJECTS
     skipped = check_before_work(folder, formats, device, group_size, dequantize)
     config, base = open_checkpoint(folder).config, AS_IS if AS_IS in formats and not dequantize else "bf16"
     check_outputs(out, budget_bytes)
-    settings = {
-        "model": name_of(folder), "device": device, "n": n, "seq_len": seq_len,
-        "budget_bytes": budget_bytes or 4 * projected_bytes(config, 16), "kv_block_tokens": KV_BLOCK,
-        "group_size": group_size, "base": base, **identity(folder),
-    }  # fmt: skip
+    settings = settings_of(
+        folder, device, n, seq_len, budget_bytes or 4 * projected_bytes(config, 16), group_size, base, kv_cache
+    )
     results = read_previous(out, settings, FIELDS)
     context = min(256, config.max_position_embeddings)
     text, calibration = windows(folder, n, seq_len), windows(folder, CALIBRATION_WINDOWS, context, "calibration")

@@ -12,7 +12,7 @@ from pathlib import Path
 from qcourse.models.chat import Chat
 from qcourse.models.loader import load_model, load_tokenizer
 from qcourse.numerics.schemes import PRESETS
-from qcourse.study import insides, recovery, super_weight, zoo
+from qcourse.study import insides, kv_contexts, kv_inside, mixed, recovery, super_weight, zoo
 from qcourse.study.ladder import ladder
 from qcourse.study.perplexity import paired_difference, perplexity, windows
 
@@ -141,6 +141,7 @@ def formats(source: Path | str, done: Mapping, n: int, seq_len: int, formats: li
 
 ZOO = {"n": 32, "seq_len": 256}
 BIG, SMALL = {"n": 64, "seq_len": 512}, {"n": 8, "seq_len": 256}
+KV = {"formats": kv_contexts.FORMATS, "chunk": 32}
 EXPERIMENTS = {
     "weights": Experiment(formats, BIG | {"formats": WEIGHTS}, SMALL | {"formats": WEIGHTS[:5]}),
     "both": Experiment(formats, BIG | {"formats": BOTH}, SMALL | {"formats": BOTH[:3]}),
@@ -154,4 +155,8 @@ EXPERIMENTS = {
     "qat": Experiment(recovery.recovery, recovery.FULL),
     "rotated": Experiment(formats, ZOO | {"formats": ROTATED}, SMALL | {"formats": ROTATED}),
     "sensitivity": Experiment(sensitivity, {"n": 16, "seq_len": 256}),
+    "rules": Experiment(mixed.mixed, ZOO | {"formats": [*mixed.RUNS]}),
+    "kv": Experiment(kv_contexts.contexts, KV | {"n": 8, "seq_len": 1024}),
+    "kv-long": Experiment(kv_contexts.contexts, KV | {"n": 2, "seq_len": 8192, "formats": kv_contexts.LONG}),
+    "kv-inside": Experiment(kv_inside.inside, {"n": 8, "seq_len": 512}),
 }  # fmt: skip

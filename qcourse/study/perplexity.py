@@ -22,6 +22,7 @@ from qcourse.models import corpus
 from qcourse.models.loader import load_tokenizer, open_checkpoint
 from qcourse.models.subjects import source_of
 from qcourse.shapes import Float, Integer, Tensor
+from qcourse.study.kv import through_cache
 
 
 @dataclass(frozen=True)
@@ -145,10 +146,13 @@ def perplexity(model, w: Windows, batch: int = 16, look: Callable[[int, Tensor],
     """Score a model (ids (B, T) → logits (B, T, V)) on every window, on the model's own device.
 
     `look`, if given, is shown each batch: the index of its first window, and its logits.
+    A model that says how its KV cache is kept (`model.kv_cache`) is scored through one (`study.kv`).
     Raises ValueError for windows beyond the model's context or vocabulary, and when a score is NaN or inf.
     """
     check_text(model, w)
     device = next(model.parameters()).device
+    if getattr(model, "kv_cache", None) is not None:
+        model = through_cache(model)
     nats, top1 = [], []
     for ids in w.ids.split(batch):
         ids = ids.to(device)

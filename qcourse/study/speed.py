@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from qcourse.models.kv_cache import KVCache
+from qcourse.models.kv_cache import new_cache
 from qcourse.study.roofline import Timing, interleaved
 
 
@@ -45,7 +45,7 @@ def decode(model, prompt: int, tokens: int) -> Callable[[int], object]:
     """A call that writes `tokens` for one user, one a step with the KV cache (M = 1: bytes count)."""
     device = next(iter(model.state_dict().values())).device
     ids = torch.arange(prompt, device=device).remainder(model.config.vocab_size).unsqueeze(0)
-    cache = KVCache(model.config, 1, prompt + tokens, model.compute_dtype, device)
+    cache = new_cache(model, 1, prompt + tokens)
     model(ids, cache)
 
     def steps(i):
