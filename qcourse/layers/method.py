@@ -7,10 +7,14 @@ Signatures of `QuantizeMethodBase` / `LinearMethodBase` / `QuantizationConfig` o
 """
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from qcourse.layers.kv_method import KVCacheMethod
+from qcourse.numerics.kv import KVCacheArgs
 
 
 class LinearMethodBase(ABC):
@@ -41,13 +45,43 @@ class LinearMethodBase(ABC):
         """Rows of W for ids (...) → (..., K); a format that has nothing quicker decodes all of W."""
         return F.embedding(ids, self.dequantized(layer))
 
-    @abstractmethod
     def dequantized(self, layer: nn.Module) -> torch.Tensor:
-        """Ŵ (N, K) in fp32: what the layer multiplies by."""
+        """Ŵ (N, K) in fp32: what the layer multiplies by; without anything quicker, its answer to each unit vector."""
+        bias, K = getattr(layer, "bias", None), getattr(layer, "input_size_per_partition", layer.input_size)
+        device = next((t.device for t in (*layer.parameters(), *layer.buffers()) if t is not bias), None)
+        return self.apply(layer, torch.eye(K, device=device)).T.contiguous()
 
 
 class QuantizationConfig(ABC):
-    """A format's settings, parsed from a checkpoint's `quantization_config`; hands each layer its method."""
+    """A format's settings, parsed from a checkpoint's `quantization_config`; hands each layer its method.
+
+    kv_cache: the recipe of the KV cache; None: it is not quantized.
+    packed_modules_mapping: layers that an engine makes of several of a file's, in the file's names. (vLLM's models fill it.)
+    """
+
+    kv_cache: KVCacheArgs | None = None
+    packed_modules_mapping: ClassVar[dict[str, list[str]]] = {
+        "qkv_proj": ["q_proj", "k_proj", "v_proj"],
+        "gate_up_proj": ["gate_proj", "up_proj"],
+    }
+
+    def get_name(self) -> str:
+        """The `quant_method` of its files."""
+        return type(self).__name__
+
+    def get_supported_act_dtypes(self) -> list[torch.dtype]:
+        """The dtypes of x that its methods take."""
+        return [torch.bfloat16, torch.float16, torch.float32]
+
+    @classmethod
+    def get_min_capability(cls) -> int:
+        """The least compute capability of a CUDA device, times ten (80: Ampere); 0: any device."""
+        return 0
+
+    @staticmethod
+    def get_config_filenames() -> list[str]:
+        """Files other than config.json that may hold its settings."""
+        return []
 
     @classmethod
     @abstractmethod
@@ -58,6 +92,18 @@ class QuantizationConfig(ABC):
     def get_quant_method(self, layer: nn.Module, prefix: str) -> LinearMethodBase:
         """The method for the layer called `prefix` (e.g. "model.layers.0.mlp.down_proj")."""
 
+    def parts(self, prefix: str) -> list[str]:
+        """The file's names of a layer: its own, or those of the layers that it is made of."""
+        above, dot, last = prefix.rpartition(".")
+        return [f"{above}{dot}{part}" for part in self.packed_modules_mapping.get(last, [last])]
+
+    def refuse_unmatched(self, names: list[str]) -> None:  # noqa: B027
+        """Raise ValueError for a setting that none of the model's layers `names` is meant by; nothing to refuse here."""
+
     def get_embedding_method(self, prefix: str) -> LinearMethodBase | None:
         """The method for an embedding of that name; None: it stays in 16 or 32 bits, as in most formats."""
+        return None
+
+    def get_kv_cache_method(self, prefix: str) -> KVCacheMethod | None:
+        """The method for the scales of an attention layer of that name; None: a file has none."""
         return None

@@ -16,7 +16,9 @@ from torch import nn
 from qcourse.gemm.choose import choose, home
 from qcourse.gemm.convert import dequantize_packed
 from qcourse.gemm.convert_quantize import quantize_packed
+from qcourse.layers.merged import held, largest, parts_of, refuse_cuts
 from qcourse.layers.method import LinearMethodBase
+from qcourse.numerics.joined import joined
 from qcourse.numerics.qtensor import QTensor
 from qcourse.numerics.quantize import quantize
 from qcourse.numerics.schemes import QuantizationArgs, QuantizationScheme
@@ -55,22 +57,28 @@ class QuantizedLinearMethod(LinearMethodBase):
     def create_weights(
         self, layer, input_size_per_partition, output_partition_sizes, input_size, output_size, params_dtype, **extra
     ) -> None:
-        """Register `weight` in 16 bits, or the slots of the file's layout. Raises ValueError, naming the layer, for a format
-        that does not fit: G does not divide K, or N does not fill whole words."""
-        N, K = sum(output_partition_sizes), input_size_per_partition
+        """Register `weight` in 16 bits, or the slots of the file's layout (several parts: `layers.merged`).
+
+        Raises ValueError, naming the layer, for a format that does not fit (G does not divide K, N does not fill whole
+        words), and for a partition that would tear a word, a group or a block.
+        """
+        sizes, K = output_partition_sizes, input_size_per_partition
+        N, layer.logical_widths, layer.input_size_per_partition = sum(sizes), sizes, K
         try:
+            if self.quantizer is None:
+                refuse_cuts(self.slots(output_size, input_size), output_size, input_size, sizes, K)
             slots = self.slots(N, K)
         except ValueError as e:
             raise ValueError(f"{layer.prefix}: {e}") from e
         if self.quantizer is not None:
             layer.weight = nn.Parameter(torch.empty(N, K, dtype=params_dtype))
+            layer.weight.output_dim, layer.weight.input_dim = 0, 1
             return
-        for name, slot in slots.items():
-            layer.register_parameter(name, nn.Parameter(torch.empty(slot.shape, dtype=slot.dtypes[0]), requires_grad=False))
-        layer.slots = slots  # what the loader checks a file's tensors by
         if self.static and self.layout.input_scale:
-            layer.slots = slots | {self.layout.input_scale: SINGLE}
-            layer.register_parameter(self.layout.input_scale, nn.Parameter(torch.empty(1), requires_grad=False))
+            slots = slots | {self.layout.input_scale: SINGLE}
+        layer.slots = held(slots, len(sizes))  # what the loader checks a file's tensors by
+        for name, slot in layer.slots.items():
+            layer.register_parameter(name, nn.Parameter(torch.empty(slot.shape, dtype=slot.dtypes[0]), requires_grad=False))
 
     def slots(self, N: int, K: int) -> dict[str, Slot]:
         """The tensors of the layout. Raises ValueError for one that cannot hold the scheme, naming those that can."""
@@ -103,23 +111,26 @@ class QuantizedLinearMethod(LinearMethodBase):
     def take(self, layer: nn.Module) -> tuple[PackedWeight, torch.Tensor | None]:
         """The weight in its home layout, and the activations' static scale, out of the layer's parameters, which go."""
         tensors = {name: p.data for name, p in layer.named_parameters() if name != "bias"}
+        if getattr(layer, "waiting", None):
+            raise ValueError(f"nothing was loaded for {', '.join(map(repr, layer.waiting))}")
         input_scale = self.input_scale
         if self.quantizer is not None:
-            packed = self.quantized(tensors["weight"], f"{layer.prefix}.weight")
+            packed = self.quantized(tensors["weight"], f"{layer.prefix}.weight", layer.logical_widths)
             if input_scale is not None:
                 input_scale = torch.tensor(input_scale, dtype=torch.float32, device=packed.data.device)
         else:
             if self.static and self.layout.input_scale:
-                input_scale = tensors.pop(self.layout.input_scale)
-            packed = self.repacked(tensors, layer.output_size, layer.input_size)
+                input_scale = largest(tensors.pop(self.layout.input_scale), layer.prefix)
+            packed = self.repacked(tensors, layer)
         for name in [n for n, _ in layer.named_parameters() if n != "bias"]:
             delattr(layer, name)
         return packed, input_scale
 
-    def quantized(self, W: torch.Tensor, name: str) -> PackedWeight:
-        """A 16-bit weight in its home layout: in one pass where the quantizer is the plain one."""
-        if self.quantizer is not quantize:
-            return self.at_home(self.quantizer(W, self.scheme.weights, name))
+    def quantized(self, W: torch.Tensor, name: str, sizes: list[int]) -> PackedWeight:
+        """A 16-bit weight in its home layout: in one pass where the quantizer is the plain one. Parts are rounded one by
+        one, unless rows or groups have their own scales anyway (NVFP4's upper scale is then that of all parts)."""
+        if self.quantizer is not quantize or len(sizes) > 1 and self.scheme.weights.granularity.rows != 1:
+            return self.at_home(joined([self.quantizer(w, self.scheme.weights, name) for w in W.split(sizes)]))
         return quantize_packed(W, self.scheme.weights, self.home(self.scheme.weights, W), name)
 
     def at_home(self, q: QTensor) -> PackedWeight:
@@ -130,16 +141,24 @@ class QuantizedLinearMethod(LinearMethodBase):
         """That layout, for a weight of t's shape and device."""
         return home(args, self.scheme.input_activations, tuple(t.shape), t.device, self.layout.name)
 
-    def repacked(self, tensors: dict[str, torch.Tensor], N: int, K: int) -> PackedWeight:
+    def unpacked(self, tensors: dict[str, torch.Tensor], N: int, K: int) -> QTensor:
+        """A file's tensors as codes and scales. Raises ValueError for scales that are NaN or inf."""
+        q = self.layout.unpack(tensors, self.scheme.weights, N, K)
+        self.refuse_bad_scales(q)
+        return q
+
+    def repacked(self, tensors: dict[str, torch.Tensor], layer: nn.Module) -> PackedWeight:
         """A file's tensors, in the home layout: some rows at a time where all have a row for each output, because codes take
-        several times their bytes while they are unpacked. Raises ValueError for scales that are NaN or inf."""
+        several times their bytes while they are unpacked. Several parts are joined, exactly."""
+        sizes, K = layer.logical_widths, layer.input_size_per_partition
+        if len(sizes) > 1:
+            parts = zip(parts_of(tensors, layer.slots, sizes), sizes, strict=True)
+            return self.at_home(joined([self.unpacked(part, n, K) for part, n in parts]))
+        N, rows = sum(sizes), max(1, PIECE // K)
 
         def piece(a: int, b: int, some: dict[str, torch.Tensor]) -> PackedWeight:
-            q = self.layout.unpack(some, self.scheme.weights, b - a, K)
-            self.refuse_bad_scales(q)
-            return self.at_home(q)
+            return self.at_home(self.unpacked(some, b - a, K))
 
-        rows = max(1, PIECE // K)
         if rows >= N or any(t.dim() == 0 or t.shape[0] != N for t in tensors.values()):
             return piece(0, N, tensors)
         ends = [(a, min(a + rows, N)) for a in range(0, N, rows)]
@@ -163,11 +182,11 @@ class QuantizedLinearMethod(LinearMethodBase):
         return layer.product(x, bias)
 
     def embedding(self, layer: nn.Module, ids: torch.Tensor) -> torch.Tensor:
-        """The rows in fp32, decoded one by one where every tensor of the layout has a row for each."""
+        """The rows in fp32, decoded one by one where every tensor has a row for each, or one number for all."""
         p, rows = layer.product.p, ids.flatten()
-        if any(t.shape[0] != p.shape[0] for t in p.tensors.values()):
+        if any(t.numel() > 1 and t.shape[0] != p.shape[0] for t in p.tensors.values()):
             return super().embedding(layer, ids)
-        tensors = {name: t.index_select(0, rows) for name, t in p.tensors.items()}
+        tensors = {name: t.index_select(0, rows) if t.numel() > 1 else t for name, t in p.tensors.items()}
         found = dequantize_packed(PackedWeight(tensors, (len(rows), p.shape[1]), p.args, p.layout))
         return found.view(*ids.shape, -1)
 

@@ -17,6 +17,7 @@ class UnquantizedLinearMethod(LinearMethodBase):
         """Register `weight` (N, K) in `params_dtype`."""
         shape = (sum(output_partition_sizes), input_size_per_partition)
         layer.weight = nn.Parameter(torch.empty(shape, dtype=params_dtype))
+        layer.weight.output_dim, layer.weight.input_dim = 0, 1  # how a loader cuts it for several ranks
 
     def apply(self, layer: nn.Module, x: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
         """y = x @ W.T + bias; a bf16 weight under fp32 activations is widened, which is exact."""

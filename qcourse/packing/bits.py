@@ -112,7 +112,8 @@ def unpack_words(words: Integer[Tensor, "*lead words"], num_bits: int, K: int) -
         raise ValueError(
             f"{words.shape[-1]} words cannot hold K={K} codes of {num_bits} bits: {-(-K * num_bits // 32)} expected"
         )
-    as_bytes = words.contiguous().view(torch.uint8)
+    flat = words.contiguous().view(-1)  # (of one word a row, "contiguous" says nothing about the stride of the last axis)
+    as_bytes = flat.view(torch.uint8).view(*words.shape[:-1], 4 * words.shape[-1])
     return unpack_bytes(as_bytes[..., : -(-K * num_bits // 8)], num_bits, K)
 
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 import torch
 
-from qcourse.numerics.granularity import per_tensor
+from qcourse.numerics.granularity import per_channel, per_tensor
 from qcourse.numerics.grids import E4M3, IntGrid
 from qcourse.numerics.qtensor import QTensor
 from qcourse.numerics.schemes import QuantizationArgs
@@ -48,7 +48,8 @@ class Quantized(Layout):
             raise ValueError(f"{self.name} holds {self.dtype} codes, not {args.grid}")
         only_plain(args, self.name)
         args.granularity.check(K)
-        scale = scale_slot(args, N, K, **SINGLE if args.granularity == per_tensor else {})
+        by_row = {"also": ((N,),)} if args.granularity == per_channel else {}  # as ModelOpt writes it
+        scale = scale_slot(args, N, K, **SINGLE if args.granularity == per_tensor else by_row)
         found = {"weight": Slot((N, K), (self.dtype,), {"N": Cut(0), "K": Cut(1)}), self.scale: scale}
         if args.zero is not None:
             found["weight_zero_point"] = replace(scale, dtypes=(torch.int8,))

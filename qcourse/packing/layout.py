@@ -40,11 +40,15 @@ class Cut:
         if not 0 <= start < stop <= whole:
             raise ValueError(f"{name} cannot be cut from {start} to {stop}: a part of 0 … {whole} expected")
         for edge in (start, stop):
-            if edge % self.step and edge != whole:
-                why = self.why or f"{self.step} of W lie in one piece; cut at a multiple of {self.step}"
-                raise ValueError(f"{name} cannot be cut at {edge}: {why}")
+            self.refuse(edge, whole, name)
         first, last = start // self.step * self.size, -(-stop // self.step) * self.size
         return t.narrow(self.axis, first, last - first)
+
+    def refuse(self, edge: int, whole: int, name: str) -> None:
+        """Raise ValueError unless a cut at `edge` leaves every word and group whole."""
+        if edge % self.step and edge != whole:
+            why = self.why or f"{self.step} of W lie in one piece; cut at a multiple of {self.step}"
+            raise ValueError(f"{name} cannot be cut at {edge}: {why}")
 
 
 @dataclass(frozen=True)
@@ -159,7 +163,7 @@ def only_plain(args: QuantizationArgs, name: str) -> None:
 
 def uncut(K: int) -> Cut:
     """Of a tensor for act_order: whole along K."""
-    return Cut(0, K, why="act_order: the channels of a group lie all over K, so that no part of K has whole groups")
+    return Cut(0, K, K, why="act_order: the channels of a group lie all over K, so that no part of K has whole groups")
 
 
 def scale_slot(args: QuantizationArgs, N: int, K: int, dtypes=HALF_OR_FULL, also=()) -> Slot:
