@@ -1,4 +1,4 @@
-"""`quant_method: compressed-tensors` (llm-compressor, vLLM): config groups → rules.
+"""`quant_method: compressed-tensors` (llm-compressor, vLLM): config groups → rules; the KV cache's scheme: `kv_scheme`.
 
 A group: targets (class name, module name or "re:…"), weights, input_activations, and since 0.1x its own format.
 Source: compressed-tensors 0.20, `quantization/quant_config.py`, `quant_args.py`; the rows that are read:
@@ -7,11 +7,13 @@ the formats of `packing.compressed_tensors`, weight-only or with int8/FP8 activa
 
 import torch
 
+from qcourse.checkpoints import kv_scheme
 from qcourse.checkpoints.keys import Keys
 from qcourse.checkpoints.rules import Rule, ignore
 from qcourse.numerics.formats import NVFP4_ARGS, block_float
 from qcourse.numerics.granularity import Granularity, per_block, per_channel, per_group, per_tensor, per_token
 from qcourse.numerics.grids import E2M1, E2M3, E4M3, IntGrid
+from qcourse.numerics.kv import KVCacheArgs
 from qcourse.numerics.schemes import QuantizationArgs, QuantizationScheme
 
 FORMATS = (
@@ -37,16 +39,21 @@ TOP = (  # of the whole config: how it was made
 
 
 def rules(config: dict, where: str, weights=None) -> list[Rule]:
-    """The rules of a `quantization_config`. Raises CheckpointError naming the key that is not read."""
+    """The rules of a `quantization_config`; none where only the KV cache is quantized. Raises CheckpointError naming the key
+    that is not read."""
     top = Keys(config, where)
-    top.only("quantization_status", "compressed", None)
-    for key in ("kv_cache_scheme", "transform_config", "moe_sparsity_config"):
+    cache_only = config.get("config_groups") in (None, {}) and kv_cache(config, where) is not None
+    top.only("quantization_status", "compressed", None, *(["frozen"] if cache_only else []))  # then nothing is compressed
+    for key in ("transform_config", "moe_sparsity_config"):
         top.only(key, None, {})
     sparsity = top.take("sparsity_config", kind=dict, default={})
     if sparsity.get("format", "dense") != "dense":
         top.refuse("sparsity_config", "sparse weights are not read here")
     top.harmless(*TOP)
     whole = top.take("format", kind=str, default=None)
+    if cache_only:
+        top.done()
+        return []
     groups = top.take("config_groups", kind=dict)
     found = ignore(top.take("ignore", kind=list, default=[]), in_file=True)
     for name, group in groups.items():
@@ -55,6 +62,11 @@ def rules(config: dict, where: str, weights=None) -> list[Rule]:
         top.refuse("config_groups", "at least one group with weights expected")
     top.done()
     return found
+
+
+def kv_cache(config: dict, where: str) -> KVCacheArgs | None:
+    """The recipe of the cache that the file brings scales for. Raises CheckpointError naming the key that is not read."""
+    return kv_scheme.read(config.get("kv_cache_scheme"), where)
 
 
 def group_rules(group: dict, where: str, whole: str | None) -> list[Rule]:

@@ -12,14 +12,17 @@ Source: the presets of compressed-tensors 0.20, dumped by the library; W4AFP8 in
 
 from contextlib import suppress
 
+from qcourse.checkpoints import kv_scheme
 from qcourse.checkpoints.compressed_tensors import BLOCK_FLOATS, rules
 from qcourse.checkpoints.errors import CheckpointError
 from qcourse.numerics.granularity import Granularity, per_channel, per_tensor
 from qcourse.numerics.grids import E4M3, Grid, IntGrid
+from qcourse.numerics.kv import KVCacheArgs
 from qcourse.numerics.schemes import PRESETS, QuantizationArgs, QuantizationScheme, is_float
 from qcourse.packing.packed import layout_of
 
 IGNORED = ("lm_head",)
+WHOLE = {"quant_method": "compressed-tensors", "global_compression_ratio": None}
 
 
 def format_of(scheme: QuantizationScheme) -> str:
@@ -35,18 +38,29 @@ def format_of(scheme: QuantizationScheme) -> str:
     return "int-quantized" if a is not None and isinstance(a.grid, IntGrid) else "pack-quantized"
 
 
-def config_of(scheme: QuantizationScheme, ignore: tuple[str, ...] = IGNORED) -> dict:
-    """The `quantization_config` of a model whose every linear layer, but those in `ignore`, is quantized so.
+def config_of(scheme: QuantizationScheme, ignore: tuple[str, ...] = IGNORED, kv_cache: KVCacheArgs | None = None) -> dict:
+    """The `quantization_config` of a model whose every linear layer, but those in `ignore`, is quantized so. kv_cache: of a
+    cache whose static scales are in the file, too.
 
     >>> config_of(PRESETS["W4A16"])["config_groups"]["group_0"]["weights"]["strategy"]
     'group'
 
-    Raises ValueError for a scheme that no format holds, or that would be read back as another, naming those that work.
+    Raises ValueError for a scheme that no format holds, or that would be read back as another, naming those that work; and
+    for a cache that vLLM does not read from a file, saying what it does.
     """
+    cache = None if kv_cache is None else kv_scheme.write(kv_cache)
     try:
-        return read_again(scheme, ignore)
+        return read_again(scheme, ignore) | {"kv_cache_scheme": cache}
     except (CheckpointError, ValueError) as e:
         raise ValueError(f"{e}; schemes that can be written: {', '.join(writable())}") from None
+
+
+def cache_config(kv_cache: KVCacheArgs) -> dict:
+    """The `quantization_config` of a model in 16 bits whose KV cache has static scales in the file. Raises ValueError for a
+    cache that vLLM does not read from a file."""
+    return {"config_groups": {}, "kv_cache_scheme": kv_scheme.write(kv_cache)} | WHOLE | {
+        "format": "dense", "quantization_status": "frozen", "ignore": []
+    }  # fmt: skip
 
 
 def writable() -> list[str]:
@@ -92,15 +106,8 @@ def unchecked(scheme: QuantizationScheme, form: str, ignore: tuple[str, ...]) ->
         "output_activations": None,
         "format": form,
     }
-    return {
-        "config_groups": {"group_0": group},
-        "quant_method": "compressed-tensors",
-        "kv_cache_scheme": None,
-        "format": form,
-        "quantization_status": "compressed",
-        "global_compression_ratio": None,
-        "ignore": list(ignore),
-    }
+    found = {"config_groups": {"group_0": group}, "kv_cache_scheme": None} | WHOLE
+    return found | {"format": form, "quantization_status": "compressed", "ignore": list(ignore)}
 
 
 def common(args: QuantizationArgs, strategy: str) -> dict:

@@ -33,10 +33,10 @@ class Embedding(nn.Module):
         """x (..., hidden) @ E.T → (..., vocabulary): the tied head."""
         return self.quant_method.apply(self, x)
 
-    def head(self) -> Linear:
-        """A copy of E in fp32 as a layer of its own: what a tied head becomes when it is untied."""
-        head = Linear(self.input_size, self.output_size, prefix="lm_head", dtype=torch.float32)
-        head.weight = nn.Parameter(self.dequantized().clone(), requires_grad=False)
+    def head(self, dtype: torch.dtype = torch.float32) -> Linear:
+        """A copy of E in `dtype` as a layer of its own: what a tied head becomes when it is untied."""
+        head = Linear(self.input_size, self.output_size, prefix="lm_head", dtype=dtype)
+        head.weight = nn.Parameter(self.dequantized().to(dtype, copy=True), requires_grad=False)
         return head
 
     def dequantized(self) -> torch.Tensor:

@@ -90,9 +90,10 @@ def dequantize_layers(model: nn.Module, dtype: torch.dtype = torch.bfloat16, onl
         if isinstance(layer.quant_method, UnquantizedLinearMethod):
             continue
         weight = layer.dequantized().to(dtype)
-        for name, _ in list(layer.named_buffers(recurse=False)):
+        held = [*layer.named_buffers(recurse=False), *layer.named_parameters(recurse=False)]
+        for name in [name for name, _ in held if name != "bias"]:
             delattr(layer, name)
-        del layer.product
+        layer.__dict__.pop("product", None)
         layer.weight = nn.Parameter(weight, requires_grad=False)
         layer.quant_method = UnquantizedLinearMethod()
     return model

@@ -49,7 +49,8 @@ class Together:
 def weight_of(m: Linear):
     """What tells a layer's weight from any other that it may get: its product, or where its numbers lie."""
     product = m.__dict__.get("product")
-    return product if product is not None else m.weight.data_ptr()
+    weight = getattr(m, "weight", None)  # (a registered class may have neither)
+    return product if product is not None or weight is None else weight.data_ptr()
 
 
 def rounds(m: Linear) -> bool:

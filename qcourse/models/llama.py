@@ -15,6 +15,7 @@ from torch import nn
 
 from qcourse.gemm.step import norm, swiglu
 from qcourse.layers.embedding import Embedding
+from qcourse.layers.kv_method import create_scales
 from qcourse.layers.linear import Linear, dequantize_layers
 from qcourse.layers.method import QuantizationConfig
 from qcourse.layers.together import Together
@@ -146,10 +147,10 @@ class LlamaForCausalLM(nn.Module):
         def linear(input_size: int, output_size: int, *, bias: bool = False, prefix: str) -> Linear:
             return Linear(input_size, output_size, bias=bias, quant_config=quant_config, prefix=prefix, dtype=dtype)
 
-        self.config, self.compute_dtype = config, compute_dtype
+        self.config, self.compute_dtype, tied = config, compute_dtype, config.tie_word_embeddings
         self.model = LlamaModel(config, linear, quant_config, dtype)
-        tied = config.tie_word_embeddings
         self.lm_head = None if tied else linear(config.hidden_size, config.vocab_size, prefix="lm_head")
+        self.kv_cache = create_scales(self.attentions(), quant_config)  # the recipe of its KV cache, None: in 16 bits
 
     def forward(self, ids: torch.Tensor, cache: KVCache | None = None) -> torch.Tensor:
         """Next-token logits at every position of ids (B, T)."""
@@ -161,6 +162,10 @@ class LlamaForCausalLM(nn.Module):
     def linears(self) -> dict[str, Linear]:
         """Every linear layer by its name in the file, in order of execution."""
         return {m.prefix: m for m in self.modules() if isinstance(m, Linear)}
+
+    def attentions(self) -> dict[str, Attention]:
+        """Every attention layer by its name in the file."""
+        return {f"model.layers.{i}.self_attn": layer.self_attn for i, layer in enumerate(self.model.layers)}
 
     def fused(self) -> list[tuple[Linear, ...]]:
         """Layers that read the same x, which engines multiply as one matrix: q k v, and gate up."""

@@ -7,21 +7,21 @@ weights quantized if that was asked for.
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from qcourse.checkpoints import dialects, gguf
 from qcourse.checkpoints.errors import CheckpointError
-from qcourse.checkpoints.folder import weight_files
-from qcourse.checkpoints.gguf_file import GGUFFile
 from qcourse.layers.config import RulesConfig, get_quantization_config
-from qcourse.layers.linear import dequantize_layers, quantize_layers
+from qcourse.layers.kv_method import SCALES, process_scales, use_cache
+from qcourse.layers.linear import dequantize_layers, install, quantize_layers
 from qcourse.layers.memory import Memory
 from qcourse.layers.method import QuantizationConfig
-from qcourse.models.config import llama_config, read_config, read_json
+from qcourse.layers.registry import declared
+from qcourse.models.checkpoint import EMBEDDING, HEAD, Checkpoint, build, open_checkpoint, untied
+from qcourse.models.config import read_config
 from qcourse.models.llama import LlamaConfig, LlamaForCausalLM
 from qcourse.models.save import save_model
 from qcourse.models.subjects import SHIPPED, SUBJECTS, source_of
@@ -29,50 +29,8 @@ from qcourse.models.tokenizer_files import load_tokenizer
 from qcourse.numerics.schemes import QuantizationScheme
 
 __all__ = ["SHIPPED", "CheckpointError", "load_model", "load_tokenizer", "read_config", "save_model"]
+NO_SCHEME = "a scale of the KV cache, and quantization_config has no kv_cache_scheme that says what is stored"
 FLOATS = (torch.bfloat16, torch.float16, torch.float32)
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """What a source holds: the model's sizes, its tensors by Hugging Face's names (`read(name)`), and its quantization."""
-
-    config: LlamaConfig
-    weights: Mapping
-    quantization: RulesConfig | None
-
-
-def open_checkpoint(source: Path | str) -> Checkpoint:
-    """Headers and configs only, of a folder or a .gguf file. Raises CheckpointError for anything that is not read here, by
-    name."""
-    source = source_of(source)
-    if source.suffix == ".gguf":
-        file = GGUFFile(source)
-        config = llama_config(gguf.config(file), source)
-        weights = gguf.GGUFWeights(file, config.num_attention_heads, config.num_key_value_heads)
-        rules = gguf.rules(weights)
-        return Checkpoint(config, weights, RulesConfig(rules, quantizer=None) if rules else None)
-    raw = read_json(source / "config.json")
-    found = dialects.find(source, raw, read_json)
-    if found is not None:
-        dialects.rules(found, {})  # what the weights are is said before they are looked for
-    config = llama_config(raw, source / "config.json")
-    if found is not None:
-        build(config, RulesConfig(dialects.rules(found, {}), quantizer=None), source)
-    weights = weight_files(source)
-    return Checkpoint(config, weights, found and RulesConfig(dialects.rules(found, weights), quantizer=None))
-
-
-def build(config: LlamaConfig, quantization, source: Path, from_file: bool = True, **options) -> LlamaForCausalLM:
-    """The model without memory: shapes only, so that whatever does not fit, and a rule that matches no layer, is said before
-    anything is read. Raises ValueError; of a file's own quantization, a CheckpointError."""
-    try:
-        with torch.device("meta"):
-            model = LlamaForCausalLM(config, quantization, **options)
-        if quantization is not None:
-            quantization.refuse_unmatched(list(model.linears()))
-    except ValueError as e:
-        raise CheckpointError(f"{source}: {e}") if from_file else e from None
-    return model
 
 
 def fill(model: LlamaForCausalLM, weights: Mapping, source: Path, device: str, complete: Callable) -> None:
@@ -83,11 +41,12 @@ def fill(model: LlamaForCausalLM, weights: Mapping, source: Path, device: str, c
     for name in weights:
         if name not in places:
             if not dispensable(name, weights, model):
-                raise CheckpointError(f"{source}: tensor {name!r} has no place in this model")
+                why = f": {NO_SCHEME}" if name.endswith(SCALES) and getattr(model, "kv_cache", None) is None else ""
+                raise CheckpointError(f"{source}: tensor {name!r} has no place in this model{why}")
             continue
         module, leaf = places.pop(name)
         tensor, param = weights.read(name), module._parameters[leaf]
-        slot = getattr(module, "slots", {}).get(leaf)
+        slot = declared(module, leaf)
         if slot is None and (tensor.dtype not in FLOATS or tensor.shape != param.shape):
             got, want = f"{tensor.dtype} {tuple(tensor.shape)}", f"{tuple(param.shape)} in bfloat16, float16 or float32"
             raise CheckpointError(f"{source}: tensor {name!r} is {got}, the config asks for {want}")
@@ -117,8 +76,8 @@ def dispensable(name: str, weights: Mapping, model: LlamaForCausalLM) -> bool:
     """Tensors without a place that change nothing: what is computed here, a tied head that is the embedding, zero biases."""
     if name.endswith("rotary_emb.inv_freq"):
         return True
-    if name == "lm_head.weight" and model.lm_head is None:
-        return torch.equal(weights.read(name), weights.read("model.embed_tokens.weight"))
+    if name == HEAD and model.lm_head is None:
+        return torch.equal(weights.read(name), weights.read(EMBEDDING))
     return name.endswith((".bias", "_zero_point")) and not weights.read(name).float().any()
 
 
@@ -131,31 +90,61 @@ def load_model(
     compute_dtype: torch.dtype = torch.float32,
 ) -> LlamaForCausalLM:
     """Load a model in eval mode: a folder, a .gguf file or a subject ("smollm2"). `quantization` rounds 16-bit weights on
-    the way in: a preset's name ("W4A16"), a dict ({"scheme": "W4A16", "group_size": 64}), a scheme or a config.
+    the way in: a preset's name ("W4A16"), a dict ({"scheme": "W4A16", "group_size": 64}; `RulesConfig.from_config` lists its
+    keys), a scheme or a config.
 
     A source that is quantized already keeps its own codes, unless `dequantize` asks for what they stand for, in bf16 and
-    then in `quantization`. A subject is dequantized whenever `quantization` (or "bf16") is given.
+    then in `quantization`. A subject is dequantized whenever `quantization` (or "bf16") is given. The recipe of the KV cache
+    is none of the weights': {"kv_cache": "int8_per_token_head"} alone leaves them as they are, and without it the source's
+    own recipe and scales stay, whatever the weights become.
 
     >>> model = load_model(quantization="W8A16")
 
     Raises CheckpointError for the source, ValueError for an unknown or ill-fitting scheme, or one for quantized weights.
     """
-    dequantize = dequantize or (source in SUBJECTS and quantization is not None)
+    asked = get_quantization_config(quantization)
+    of_weights = not (isinstance(asked, RulesConfig) and not asked.rules)
+    dequantize = dequantize or (source in SUBJECTS and quantization is not None and of_weights)
     source = source_of(source)
-    config = get_quantization_config(quantization)
     checkpoint = open_checkpoint(source)
     if dequantize and checkpoint.quantization is not None:
-        return requantized(source, checkpoint.config, config, device, compute_dtype)
-    if config is not None and checkpoint.quantization is not None:
-        raise ValueError(
-            f"{source}: the weights are quantized already; load them without `quantization`, or with dequantize=True"
-        )
-    config = config or checkpoint.quantization
-    model = build(checkpoint.config, config, source, checkpoint.quantization is not None, compute_dtype=compute_dtype)
-    left, complete = finishing(model, checkpoint, source)
+        model = requantized(source, checkpoint.config, asked, device, compute_dtype)
+    else:
+        config = in_file(asked, checkpoint.quantization, source) if of_weights else checkpoint.quantization or asked
+        model = filled(source, checkpoint, config, device, compute_dtype)
+    if asked is not None and (asked.kv_cache is not None or isinstance(quantization, dict) and "kv_cache" in quantization):
+        use_cache(model, asked.kv_cache)
+    return model
+
+
+def in_file(asked: QuantizationConfig | None, held: QuantizationConfig | None, source: Path) -> QuantizationConfig | None:
+    """What a model is built by: the file's own quantization or the one that was asked for; both, where the file's is about
+    the KV cache alone. Raises ValueError where both are about weights."""
+    if asked is None or held is None:
+        return asked or held
+    if isinstance(held, RulesConfig) and not held.rules and isinstance(asked, RulesConfig):
+        return replace(asked, kv_cache=held.kv_cache, kv_scales=held.kv_scales)
+    raise ValueError(
+        f"{source}: the weights are quantized already; load them without `quantization`, or with dequantize=True"
+    )
+
+
+def filled(
+    source: Path, checkpoint: Checkpoint, config, device: str, compute_dtype: torch.dtype, finish: Callable | None = None
+) -> LlamaForCausalLM:
+    """The model that `config` describes, with the source's tensors in it. finish: in the place of `finishing`."""
+    if isinstance(config, RulesConfig) and config.own_head and checkpoint.config.tie_word_embeddings:
+        checkpoint = untied(checkpoint, source)
+    from_file = checkpoint.quantization is not None
+    model = build(checkpoint.config, config, source, from_file, compute_dtype=compute_dtype)
+    left, complete = (finish or finishing)(model, checkpoint, source)
     fill(model, checkpoint.weights, source, device, complete)
     for layer in list(left.values()):  # those that do without an optional tensor
         complete(layer)
+    try:
+        process_scales(model.attentions())
+    except ValueError as e:
+        raise CheckpointError(f"{source}: {e}") from e
     return model.to(device).requires_grad_(False).eval()
 
 
@@ -180,8 +169,18 @@ def finishing(model: LlamaForCausalLM, checkpoint: Checkpoint, source: Path) -> 
 def requantized(source: Path, sizes: LlamaConfig, config, device: str, compute_dtype: torch.dtype) -> LlamaForCausalLM:
     """A quantized source in another format: what its codes stand for, in bf16, then in `config`; the rest as it was read."""
     if config is not None:
-        build(sizes, config, source, False)  # what does not fit is said before anything is read
+        own_head = isinstance(config, RulesConfig) and config.own_head
+        new_sizes = replace(sizes, tie_word_embeddings=sizes.tie_word_embeddings and not own_head)
+        build(new_sizes, config, source, False)  # what does not fit is said before anything is read
     model = load_model(source, compute_dtype=compute_dtype)
     if config is None:
         return dequantize_layers(model).to(device).requires_grad_(False)
-    return quantize_layers(model.to(device), config, again=True).requires_grad_(False)
+    embedding, method = model.model.embed_tokens, config.get_embedding_method("model.embed_tokens")
+    model = model.to(device)
+    if own_head and model.lm_head is None:
+        model.lm_head, model.config = embedding.head(torch.bfloat16), new_sizes
+        model.model.config = new_sizes
+    if method is not None:
+        dequantize_layers(model, only=embedding)
+        install(embedding, method)
+    return quantize_layers(model, config, again=True).requires_grad_(False)

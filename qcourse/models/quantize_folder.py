@@ -54,10 +54,10 @@ class Unfinished:
         file = SafetensorsFile(self.shard(k))
         return Weights(self.part, {name: (file, entry) for name, entry in file.tensors.items()})
 
-    def keep(self, tensors: dict[str, Tensor], layers: list[dict]) -> None:
+    def keep(self, tensors: dict[str, Tensor], layers: list[dict], metadata: dict[str, str] | None = None) -> None:
         """Write the next shard, then say so in the report. Raises OSError, as for a full disk."""
         path = self.shard(self.done)
-        size = write_tensors(path, tensors)
+        size = write_tensors(path, tensors, metadata)
         self.report["layers"] += [layer | {"shard": path.name} for layer in layers]
         self.report["shards"].append({"file": path.name, "bytes": size})
         write_json(self.part / REPORT, self.report)

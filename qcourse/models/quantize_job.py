@@ -16,6 +16,8 @@ from qcourse.models.loader import Checkpoint, build, open_checkpoint
 from qcourse.models.quantize_source import digest
 from qcourse.models.quantize_transforms import BLIND, LOOKING, check_transforms
 from qcourse.models.subjects import SUBJECTS, name_of
+from qcourse.numerics.kv import KVCacheArgs, kv_args
+from qcourse.numerics.kv import name_of as cache_name
 from qcourse.numerics.schemes import QuantizationScheme
 from qcourse.shapes import Tensor
 
@@ -30,11 +32,12 @@ class Method:
     alpha: float = 0.5
     sequential: bool = True
 
-    def states(self, scheme: QuantizationScheme) -> tuple[bool, bool]:
-        """Whether the hidden states of the 16-bit model are needed, and those of the quantized one."""
+    def states(self, scheme: QuantizationScheme, kv_cache: KVCacheArgs | None = None) -> tuple[bool, bool]:
+        """Whether the hidden states of the 16-bit model are needed, and those of the quantized one (for a cache's scales,
+        too)."""
         a, data = scheme.input_activations, QUANTIZERS[self.quantizer].data
         looking = any(name in LOOKING for name in self.transforms) or a is not None and not a.dynamic
-        return looking or data and not self.sequential, data and self.sequential
+        return looking or data and not self.sequential, data and self.sequential or kv_cache is not None
 
 
 @dataclass(frozen=True)
@@ -47,32 +50,50 @@ class Job:
     scheme: QuantizationScheme
     method: Method
     device: str
+    kv_cache: KVCacheArgs | None
     config: dict
     reader: LlamaForCausalLM
     model: LlamaForCausalLM
     written: LlamaForCausalLM
 
 
-def make_job(source: Path, scheme: QuantizationScheme, method: Method, dequantize: bool, device: str) -> Job:
+def make_job(
+    source: Path, scheme: QuantizationScheme, method: Method, dequantize: bool, device: str, kv_cache: str | None = None
+) -> Job:
     """Everything that can be refused before any work is. Raises ValueError for what does not fit the model or the format,
     CheckpointError for the source."""
     check_transforms(method.transforms)
-    config, checkpoint = config_of(scheme), open_checkpoint(source)
-    if checkpoint.quantization is not None and not (dequantize or name_of(source) in SUBJECTS):
-        raise ValueError(
-            f"{source}: the weights are quantized already; to quantize what their codes stand for: --dequantize"
-        )
+    kv = kv_args(kv_cache)
+    config, checkpoint = config_of(scheme, kv_cache=kv), open_checkpoint(source)
+    plain = refuse_source(source, checkpoint.quantization, dequantize, kv_cache)
     sizes = checkpoint.config
     if any(name in BLIND for name in method.transforms):
         sizes = replace(sizes, tie_word_embeddings=False)
     reader = build(checkpoint.config, checkpoint.quantization, source)
-    written = build(sizes, RulesConfig(rules(config, "quantization_config"), quantizer=None), source, from_file=False)
-    if checkpoint.quantization is None:
+    result = RulesConfig(rules(config, "quantization_config"), quantizer=None, kv_cache=kv, kv_scales=True)
+    written = build(sizes, result, source, from_file=False)
+    if plain:
         missing = [name for name, _ in reader.named_parameters() if name not in checkpoint.weights]
         if missing:
             raise CheckpointError(f"{source}: tensor {missing[0]!r} is missing (and {len(missing) - 1} more)")
     model = build(checkpoint.config, None, source)
-    return Job(source, checkpoint, scheme, method, device, config, reader, model, written)
+    return Job(source, checkpoint, scheme, method, device, kv, config, reader, model, written)
+
+
+def refuse_source(source: Path, held, dequantize: bool, kv_cache: str | None) -> bool:
+    """Whether its weights are in 16 bits. Raises ValueError where they are not and nobody asked what their codes stand for,
+    and where the scales of its KV cache would be lost in silence."""
+    plain = held is None or isinstance(held, RulesConfig) and not held.rules
+    if not plain and not (dequantize or name_of(source) in SUBJECTS):
+        raise ValueError(
+            f"{source}: the weights are quantized already; to quantize what their codes stand for: --dequantize"
+        )
+    if held is not None and held.kv_cache is not None and kv_cache is None:
+        raise ValueError(
+            f"{source}: its KV cache has scales of its own, in {cache_name(held.kv_cache)}: name a format to calibrate anew "
+            "(--kv-cache fp8_e4m3), or leave the cache in 16 bits (--kv-cache auto)"
+        )
+    return plain
 
 
 def identity(job: Job, ids: Tensor | None) -> dict:
@@ -84,4 +105,5 @@ def identity(job: Job, ids: Tensor | None) -> dict:
         "recipe_sha256": hashlib.sha256(repr(job.scheme).encode()).hexdigest(),
         "method": method,
     }
-    return found | {"calibration_sha256": text, "device": job.device}
+    cache = {} if job.kv_cache is None else {"kv_cache": cache_name(job.kv_cache)}
+    return found | {"calibration_sha256": text, "device": job.device} | cache

@@ -3,7 +3,7 @@
 import copy
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,37 +12,17 @@ from torch import nn
 
 from qcourse.checkpoints.folder import inside, weight_files
 from qcourse.checkpoints.gguf_file import GGUFFile
+from qcourse.checkpoints.renamed import Renamed
 from qcourse.layers.linear import dequantize_layers
 from qcourse.models.config import read_json
 from qcourse.models.llama import LlamaConfig, LlamaForCausalLM
 from qcourse.models.loader import fill
-from qcourse.shapes import Tensor
 
 COPIED = (
     "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
     "vocab.json", "merges.txt", "tokenizer.model", "chat_template.jinja", "chat_template.json",
 )  # fmt: skip
 READ = (".safetensors", ".json", ".jinja", ".model", ".txt")  # of a folder: what the result can depend on
-
-
-class Some(Mapping):
-    """Those of a source's tensors whose names are asked for."""
-
-    def __init__(self, weights: Mapping, names: list[str]):
-        self.weights, self.names = weights, names
-
-    def __getitem__(self, name: str):
-        return self.weights[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.names)
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def read(self, name: str) -> Tensor:
-        """The tensor, whatever its name."""
-        return self.weights.read(name)
 
 
 def part_of(model: LlamaForCausalLM, i: int | None) -> nn.Module:
@@ -69,13 +49,16 @@ def read_part(model: LlamaForCausalLM, i: int | None, weights: Mapping, where: P
     """`part_of`, filled and ready to run. Raises CheckpointError for tensors that do not fit, ValueError for NaN and inf,
     naming the tensor."""
     part = part_of(model, i)
-    fill(part, Some(weights, names_of(weights, i, model.config.num_hidden_layers)), where, device, lambda module: None)
+    names = names_of(weights, i, model.config.num_hidden_layers)
+    fill(part, Renamed(weights, {name: name for name in names}), where, device, lambda module: None)
     for name, p in part.named_parameters():
         if p.is_floating_point() and p.element_size() > 1 and not torch.isfinite(p).all():
             raise ValueError(f"{where}: {name} holds NaN or inf")
     for module in part.modules():
         if hasattr(module, "quant_method"):
             module.quant_method.process_weights_after_loading(module)
+        if hasattr(module, "kv_method"):
+            module.kv_method.process_weights_after_loading(module)
     return part.requires_grad_(False).eval()
 
 

@@ -33,6 +33,7 @@ from qcourse.methods.calibration import check_ids
 from qcourse.methods.quantizers import QUANTIZERS
 from qcourse.models.quantize_folder import Unfinished, finish, totals, unfinished
 from qcourse.models.quantize_job import Job, Method, identity, make_job
+from qcourse.models.quantize_kv import cache_tensors
 from qcourse.models.quantize_source import config_json, dequantize_part, files_beside, part_of, read_part, weight_bytes
 from qcourse.models.quantize_transforms import BLIND, LOOKING, Part, input_scales, observe_block, to_16_bits
 from qcourse.models.subjects import source_of
@@ -64,23 +65,24 @@ def quantize_to_folder(
     *,
     settings: dict | None = None,
     dequantize: bool = False,
+    kv_cache: str | None = None,
     device: str = "cpu",
     progress: bool = True,
 ) -> dict:
     """Write `source` in `scheme` to the folder `out`, calibrated on ids where the method looks at data. Returns the report:
     settings, layers (name, shape, bits, bits in the file, error, seconds, notes), shards, totals.
 
+    kv_cache: fp8_e4m3 or fp8_e4m3_per_head, whose scales are calibrated on ids; "auto": the cache stays in 16 bits.
     settings: what else another run has to share with a killed one, to go on with it; the source's bytes, the scheme, the
     method, the ids and the device always are. Raises ValueError (CheckpointError for the source) and OSError, in one line.
     """
     source, begin = source_of(source), time.perf_counter()
-    job = make_job(source, scheme, method, dequantize, device)
-    exact, quantized = method.states(scheme)
+    job = make_job(source, scheme, method, dequantize, device, kv_cache)
+    exact, quantized = method.states(scheme, job.kv_cache)
     if exact or quantized:
         if ids is None:
-            raise ValueError(
-                f"{method.quantizer} with {', '.join(method.transforms) or 'no transform'} needs calibration ids"
-            )
+            more = f"{', '.join(method.transforms) or 'no transform'}{f' and kv_cache {kv_cache}' if kv_cache else ''}"
+            raise ValueError(f"{method.quantizer} with {more} needs calibration ids")
         ids = check_ids(job.model, ids)
     files, blocks = files_beside(source), job.checkpoint.config.num_hidden_layers
     settings = (settings or {}) | identity(job, ids if exact or quantized else None)
@@ -189,4 +191,6 @@ def quantized_block(
     config = RulesConfig([*ignore(list(IGNORED)), Rule(EVERY, job.scheme, layout.name)], input_scales=scales)
     seen = states.quantized if job.method.sequential else front
     quantize_block(run, block.stages(), seen or [], config, QUANTIZERS[job.method.quantizer], job.method.sequential, look)
+    if job.kv_cache is not None:
+        tensors |= cache_tensors(run, states.quantized, job.kv_cache, i, f"{part.prefix}self_attn")
     return tensors | {f"{part.prefix}{name}": p.data for name, p in block.named_parameters()}, layers

@@ -109,7 +109,8 @@ def test_the_model_file_names_no_format():
     tree = ast.parse(Path(qcourse.models.llama.__file__).read_text())
     modules = {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
     assert modules <= {
-        "dataclasses", "torch", "qcourse.layers.embedding", "qcourse.layers.linear", "qcourse.layers.method",
+        "dataclasses", "torch", "qcourse.layers.embedding", "qcourse.layers.kv_method", "qcourse.layers.linear",
+        "qcourse.layers.method",
         "qcourse.methods.folding", "qcourse.models.kv_cache", "qcourse.models.rope", "qcourse.gemm.step",
             "qcourse.models.attention", "qcourse.layers.together",
     }  # fmt: skip
