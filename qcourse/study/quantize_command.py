@@ -7,6 +7,7 @@ EXAMPLES = """\
 examples:
   qcourse quantize shipped --scheme W4A16 --method gptq --group-size 64 --out runs/w4
   qcourse quantize FOLDER --scheme W8A8 --method smoothquant@0.8+gptq --out w8a8
+  qcourse quantize FOLDER --scheme FP8_DYNAMIC --method rtn --kv-cache fp8_e4m3 --out fp8
 
 A method is a quantizer (rtn, hqq, imatrix, autoround, gptq), or transforms in front of one: awq, smoothquant@0.8 (then plain
 rounding), awq+gptq, rotation+gptq; rotation comes first, and unties a tied head. All of them work block by block: one block
@@ -29,6 +30,7 @@ def add_quantize(commands) -> None:
     p.add_argument("--scheme", required=True, help="W4A16, W4A16_ASYM, W8A8, FP8_DYNAMIC, NVFP4A16 …")
     p.add_argument("--group-size", type=above_zero(int), help="instead of 128, for schemes with groups")
     p.add_argument("--method", default="gptq", help="how codes are chosen (default gptq): see below")
+    p.add_argument("--kv-cache", metavar="NAME", help="fp8_e4m3 or fp8_e4m3_per_head: calibrated scales for the KV cache")
     p.add_argument("--out", type=Path, required=True, help="the folder to make; OUT.part until it is complete")
     p.add_argument("--windows", type=above_zero(int), default=32, help="windows of calibration text (default 32)")
     p.add_argument("--seq-len", type=above_zero(int), help="tokens a window (default 256, or the model's context)")
@@ -48,10 +50,11 @@ def run_quantize(args) -> None:
     import json
 
     from qcourse.models.stream import Method, quantize_to_folder
+    from qcourse.numerics.kv import kv_args
 
     wanted, ids = asked(args)
     method = Method(wanted.transforms, wanted.quantizer or "rtn", wanted.alpha, not args.no_sequential)
-    calibrated = any(method.states(wanted.scheme))
+    calibrated = any(method.states(wanted.scheme, kv_args(args.kv_cache)))
     settings = {"scheme": args.scheme, "group_size": args.group_size, "method_name": args.method}
     settings |= {"windows": len(ids), "seq_len": ids.shape[1] - 1} if calibrated else {}
     report = quantize_to_folder(
@@ -62,6 +65,7 @@ def run_quantize(args) -> None:
         ids if calibrated else None,
         settings=settings,
         dequantize=args.dequantize,
+        kv_cache=args.kv_cache,
         device=args.device,
         progress=not args.quiet,
     )
@@ -79,6 +83,7 @@ def asked(args) -> tuple:
     from qcourse.models.loader import open_checkpoint
     from qcourse.models.quantize_transforms import check_transforms
     from qcourse.models.stream import Method
+    from qcourse.numerics.kv import kv_args
     from qcourse.study.families import family
 
     if args.device == "cuda" and not torch.cuda.is_available():
@@ -89,10 +94,11 @@ def asked(args) -> tuple:
     check_transforms(wanted.transforms)
     if args.group_size and (wanted.scheme.weights.granularity.rows != 1 or wanted.scheme.weights.group_size is None):
         raise ValueError(f"--group-size {args.group_size}: {args.scheme} has no groups of weights along K")
-    config_of(wanted.scheme)
+    kv = kv_args(args.kv_cache)
+    config_of(wanted.scheme, kv_cache=kv)
     refuse_unfit(open_checkpoint(args.model).config, wanted.scheme)
     method = Method(wanted.transforms, wanted.quantizer or "rtn", wanted.alpha, not args.no_sequential)
-    return wanted, calibration_ids(args) if any(method.states(wanted.scheme)) else None
+    return wanted, calibration_ids(args) if any(method.states(wanted.scheme, kv)) else None
 
 
 def refuse_unfit(config, scheme) -> None:
