@@ -26,7 +26,15 @@ from qcourse.layers.quantized import QuantizedLinearMethod
 from qcourse.models.checkpoint import Checkpoint, build, open_checkpoint
 from qcourse.models.llama import LlamaForCausalLM
 from qcourse.models.quantize_folder import Unfinished, finish, totals, unfinished
-from qcourse.models.quantize_source import config_json, dequantize_part, digest, files_beside, read_part, weight_bytes
+from qcourse.models.quantize_source import (
+    config_json,
+    dequantize_part,
+    digest,
+    files_beside,
+    read_part,
+    texts,
+    weight_bytes,
+)
 from qcourse.models.subjects import source_of
 from qcourse.numerics.qtensor import QTensor
 from qcourse.numerics.schemes import QuantizationScheme, is_float
@@ -57,7 +65,7 @@ def convert(source: Path | str, out: Path, to: str, *, lossy: bool = False, prog
     job = prepare(source_of(source), to, lossy)
     blocks = job.checkpoint.config.num_hidden_layers
     settings = {"command": "convert", "to": to, "lossy": lossy, "source_sha256": digest(job.source)}
-    files = files_beside(job.source) | {n: as_text(c) for n, c in job.writer.beside(job.config).items()}
+    files = files_beside(job.source) | texts(job.writer.beside(job.config))
     with unfinished(Path(out), settings, blocks + 1) as folder:
         for i in tqdm([None, *range(blocks)], disable=not progress, unit="block"):
             if (0 if i is None else i + 1) >= folder.done:
@@ -92,7 +100,7 @@ def prepare(source: Path, to: str, lossy: bool) -> Conversion:
 def step(job: Conversion, folder: Unfinished, i: int | None) -> None:
     """One shard: block i, or the ends (None)."""
     part = read_part(job.reader, i, job.checkpoint.weights, job.source, "cpu")
-    names = json.dumps(parameters(job.reader))
+    names = json.dumps([n for n, _ in build(job.checkpoint.config, None, job.source).named_parameters()])
     if i is None:
         part = dequantize_part(part)
         ends = {n: narrow(p.data) for n, p in part.named_parameters()}
@@ -128,20 +136,7 @@ def packed_layer(job: Conversion, layout, q: QTensor, name: str) -> dict[str, Te
     return {leaf: t for leaf, t in packed.items() if q.order is not None or leaf not in job.writer.dropped}
 
 
-def parameters(reader: LlamaForCausalLM) -> list[str]:
-    """Every parameter of the model in 16 bits: what TorchAO's metadata lists in each shard, because of several files' lists
-    transformers keeps the last."""
-    linears = [f"{n}.weight" for n in reader.linears()]
-    inside = tuple(f"{n}." for n in reader.linears())
-    return linears + [n for n, _ in reader.named_parameters() if not n.startswith(inside) or n.endswith(".bias")]
-
-
 def narrow(t: Tensor) -> Tensor:
     """fp32 that bf16 holds exactly, as bf16; anything else as it is."""
     half = t.bfloat16()
     return half if t.dtype == torch.float32 and torch.equal(half.float(), t) else t.clone()
-
-
-def as_text(content: dict) -> str:
-    """JSON as it is written."""
-    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"

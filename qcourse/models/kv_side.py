@@ -19,7 +19,7 @@ from qcourse.numerics.kv import KVCacheArgs
 from qcourse.numerics.qtensor import QTensor
 from qcourse.numerics.quantize import dequantize, quantize
 from qcourse.packing.gguf_bits import gather, signed, spread, unsigned
-from qcourse.shapes import Float, Tensor, UInt8
+from qcourse.shapes import Float, Shaped, Tensor, UInt8
 
 BLOCK = 16  # tokens
 
@@ -27,6 +27,12 @@ BLOCK = 16  # tokens
 def whole(n: int) -> int:
     """n, in whole blocks."""
     return -(-n // BLOCK)
+
+
+def by_token(blocks: Shaped[Tensor, "rows blocks 16 n"], first: int, end: int) -> Shaped[Tensor, "rows tokens n"]:
+    """Tokens first … end - 1 of what lies in blocks."""
+    low = first // BLOCK
+    return blocks[:, low : whole(end)].flatten(1, 2)[:, first - low * BLOCK : end - low * BLOCK]
 
 
 class Side:
@@ -41,15 +47,15 @@ class Side:
         self.offset = 1 << (bits - 1) if isinstance(grid, IntGrid) and grid.signed else None
         self.width = 16 if D % (128 // bits) == 0 else D * bits // 8
         self.ring = args.window + (self.G if self.by_channel else 0)
-        blocks, bf16 = whole(self.coded(max_len)), torch.bfloat16
+        blocks, recipe = whole(self.coded(max_len)), self.args
         line = (D * bits // 8, BLOCK) if name == "k" else (BLOCK, D * bits // 8)
         at = (layers, rows, self.coded(max_len) // self.G, D) if self.by_channel else (
             layers, rows, blocks, D // (self.args.group_size or D), BLOCK)  # fmt: skip
         zeros = lambda shape, dtype: torch.zeros(shape, dtype=dtype, device=device)  # noqa: E731
         self.codes = zeros((layers, rows, blocks, *line), torch.uint8)
-        self.scale = zeros((0,) if static is not None else at, bf16)
-        self.zero = zeros((0,) if self.args.zero is None else at, bf16)
-        self.near = zeros((layers, rows, args.sink + self.ring, D), bf16)
+        self.scale = zeros((0,) if static is not None else at, recipe.scale)
+        self.zero = zeros((0,) if recipe.zero is None else at, recipe.zero or recipe.scale)
+        self.near = zeros((layers, rows, args.sink + self.ring, D), torch.bfloat16)
         self.static = None if static is None else static.to(device)
         self.clamped = zeros((layers, rows), torch.int64)
 
@@ -105,12 +111,12 @@ class Side:
             codes = self.args.grid.encode(x.float() / s)
             self.clamped[layer] += (x.abs() > self.args.grid.limit * (1 + 2.0**-20) * s).sum((1, 2))
         elif self.by_channel:
-            q = quantize(x.transpose(1, 2), self.args, "keys")
+            q = quantize(x.transpose(1, 2), self.args, f"keys of layer {layer}")
             codes = q.codes.transpose(1, 2)
             for kept, mine in self.stored(q):
                 kept[layer][:, first // self.G : end // self.G] = mine.view(rows, D, -1).transpose(1, 2)
         else:
-            q = quantize(x, self.args, "keys" if self.name == "k" else "values")
+            q = quantize(x, self.args, f"{'keys' if self.name == 'k' else 'values'} of layer {layer}")
             codes = q.codes
             for kept, mine in self.stored(q):
                 kept[layer][:, t // BLOCK, :, t % BLOCK] = mine.view(rows, n, -1).transpose(0, 1)
@@ -127,17 +133,16 @@ class Side:
         rows, n, args = self.codes.shape[1], end - first, self.args
         if n == 0:
             return torch.zeros(rows, 0, self.D, device=self.codes.device)
-        t = torch.arange(first, end, device=self.codes.device)
-        codes = signed(spread(self.lines(layer)[:, t // BLOCK, t % BLOCK], args.num_bits, self.width), self.offset)
+        packed = by_token(self.lines(layer), first, end)
+        codes = signed(spread(packed, args.num_bits, self.width), self.offset)
         if self.static is not None:
             return args.grid.decode(codes) * self.static[layer].view(-1, 1, 1)
+        kept = [t[layer] if t.numel() else None for t in (self.scale, self.zero)]
         if self.by_channel:
             at = slice(first // self.G, end // self.G)
-            s, z = (kept[layer][:, at].transpose(1, 2).reshape(rows * self.D, -1) if kept.numel() else None
-                    for kept in (self.scale, self.zero))  # fmt: skip
+            s, z = (None if t is None else t[:, at].transpose(1, 2).reshape(rows * self.D, -1) for t in kept)
             return dequantize(QTensor(codes.transpose(1, 2), s, z, args)).transpose(1, 2)
-        s, z = (kept[layer][:, t // BLOCK, :, t % BLOCK].transpose(0, 1).reshape(rows * n, -1) if kept.numel() else None
-                for kept in (self.scale, self.zero))  # fmt: skip
+        s, z = (None if t is None else by_token(t.transpose(2, 3), first, end).reshape(rows * n, -1) for t in kept)
         return dequantize(QTensor(codes, s, z, args))
 
     @property
@@ -154,5 +159,5 @@ class Side:
         a_block = lambda t: t.shape[3:].numel() * t.element_size()  # noqa: E731
         each = whole(coded) * a_block(self.codes)
         for t in (self.scale, self.zero):
-            each += 0 if not t.numel() else coded // self.G * self.D * 2 if self.by_channel else whole(coded) * a_block(t)
+            each += 0 if not t.numel() else (coded // self.G if self.by_channel else whole(coded)) * a_block(t)
         return layers * rows * (each + (plain + waiting) * self.D * 2) + (0 if self.static is None else self.static.nbytes)

@@ -1,24 +1,29 @@
 """What `qcourse quantize` was asked for, and everything that can be refused before any work: `make_job`."""
 
 import hashlib
+import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 
-from qcourse.checkpoints.compressed_tensors import rules
 from qcourse.checkpoints.compressed_tensors_config import config_of
+from qcourse.checkpoints.dialect_writers import DialectWriter, writer_of
+from qcourse.checkpoints.dialects import DIALECTS
 from qcourse.checkpoints.errors import CheckpointError
+from qcourse.checkpoints.torchao_config import metadata
 from qcourse.layers.config import RulesConfig
 from qcourse.methods.quantizers import QUANTIZERS
 from qcourse.models.llama import LlamaForCausalLM
 from qcourse.models.loader import Checkpoint, build, open_checkpoint
-from qcourse.models.quantize_source import digest
+from qcourse.models.quantize_source import digest, files_beside, texts
 from qcourse.models.quantize_transforms import BLIND, LOOKING, check_transforms
 from qcourse.models.subjects import SUBJECTS, name_of
 from qcourse.numerics.kv import KVCacheArgs, kv_args
 from qcourse.numerics.kv import name_of as cache_name
+from qcourse.numerics.qtensor import QTensor
 from qcourse.numerics.schemes import QuantizationScheme
+from qcourse.packing.packed import layout_of
 from qcourse.shapes import Tensor
 
 
@@ -51,33 +56,66 @@ class Job:
     method: Method
     device: str
     kv_cache: KVCacheArgs | None
+    writer: DialectWriter
     config: dict
     reader: LlamaForCausalLM
     model: LlamaForCausalLM
     written: LlamaForCausalLM
 
+    def packed(self, q: QTensor) -> dict[str, Tensor]:
+        """The tensors of one layer, as this ecosystem's layout has them. Raises ValueError for what it cannot hold."""
+        found = layout_of(self.writer.layout(self.scheme)).pack(self.writer.ready(q))
+        return {leaf: t for leaf, t in found.items() if q.order is not None or leaf not in self.writer.dropped}
+
+    def files(self) -> dict[str, Path | str]:
+        """What lies beside the weights: the source's tokenizer, and what this ecosystem's readers look for."""
+        return files_beside(self.source) | texts(self.writer.beside(self.config))
+
+    def said(self, tensors: dict[str, Tensor]) -> dict[str, str]:
+        """What the metadata of a shard with these tensors says: TorchAO's classes; nothing in others."""
+        if self.writer.name != "torchao":
+            return {}
+        return metadata(tensors, self.scheme) | {"tensor_names": json.dumps([n for n, _ in self.model.named_parameters()])}
+
 
 def make_job(
-    source: Path, scheme: QuantizationScheme, method: Method, dequantize: bool, device: str, kv_cache: str | None = None
+    source: Path,
+    scheme: QuantizationScheme,
+    method: Method,
+    dequantize: bool,
+    device: str,
+    kv_cache: str | None = None,
+    layout: str = "compressed-tensors",
 ) -> Job:
     """Everything that can be refused before any work is. Raises ValueError for what does not fit the model or the format,
     CheckpointError for the source."""
     check_transforms(method.transforms)
-    kv = kv_args(kv_cache)
-    config, checkpoint = config_of(scheme, kv_cache=kv), open_checkpoint(source)
+    kv, writer = kv_args(kv_cache), writer_of(layout)
+    config, checkpoint = written_config(writer, scheme, kv), open_checkpoint(source)
     plain = refuse_source(source, checkpoint.quantization, dequantize, kv_cache)
     sizes = checkpoint.config
     if any(name in BLIND for name in method.transforms):
         sizes = replace(sizes, tie_word_embeddings=False)
     reader = build(checkpoint.config, checkpoint.quantization, source)
-    result = RulesConfig(rules(config, "quantization_config"), quantizer=None, kv_cache=kv, kv_scales=True)
+    rules = DIALECTS[config["quant_method"]](config, "quantization_config", {})
+    result = RulesConfig(rules, quantizer=None, kv_cache=kv, kv_scales=True)
     written = build(sizes, result, source, from_file=False)
     if plain:
         missing = [name for name, _ in reader.named_parameters() if name not in checkpoint.weights]
         if missing:
             raise CheckpointError(f"{source}: tensor {missing[0]!r} is missing (and {len(missing) - 1} more)")
     model = build(checkpoint.config, None, source)
-    return Job(source, checkpoint, scheme, method, device, kv, config, reader, model, written)
+    return Job(source, checkpoint, scheme, method, device, kv, writer, config, reader, model, written)
+
+
+def written_config(writer: DialectWriter, scheme: QuantizationScheme, kv: KVCacheArgs | None) -> dict:
+    """The quantization_config. Raises ValueError for a scheme that this ecosystem has no words for, and for a KV cache in
+    one that is not compressed-tensors."""
+    if writer.name == "compressed-tensors":
+        return config_of(scheme, kv_cache=kv)
+    if kv is not None:
+        raise ValueError(f"scales of a KV cache are written in compressed-tensors folders only, not in {writer.name}")
+    return writer.written(scheme)
 
 
 def refuse_source(source: Path, held, dequantize: bool, kv_cache: str | None) -> bool:
@@ -106,4 +144,5 @@ def identity(job: Job, ids: Tensor | None) -> dict:
         "method": method,
     }
     cache = {} if job.kv_cache is None else {"kv_cache": cache_name(job.kv_cache)}
+    cache |= {} if job.writer.name == "compressed-tensors" else {"layout": job.writer.name}
     return found | {"calibration_sha256": text, "device": job.device} | cache

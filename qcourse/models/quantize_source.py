@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -118,3 +119,8 @@ def files_beside(source: Path) -> dict[str, Path | str]:
     tokenizer.inner.decoder = decoders.ByteLevel()
     found = {"tokenizer.json": tokenizer.inner.to_str(pretty=True)}
     return found | ({"chat_template.jinja": tokenizer.chat_template} if tokenizer.chat_template else {})
+
+
+def texts(files: dict[str, dict]) -> dict[str, str]:
+    """JSON files as they are written."""
+    return {name: json.dumps(content, indent=2, ensure_ascii=False) + "\n" for name, content in files.items()}

@@ -22,8 +22,9 @@ LARGEST = torch.finfo(torch.bfloat16).max  # what a bf16 scale, or a number that
 class QuantizedKVCache:
     """Keys and values of every layer as `args` says, for `batch` sequences of up to `max_len` tokens.
 
-    Codes are packed (int4 two a byte, int2 four), dynamic scales and minima are bf16, and so are windows and sinks: rounded
-    to 8 bits of mantissa first, |error| ≤ 2⁻⁹·|x|, where the activations are fp32; nothing is lost where they are bf16.
+    Codes are packed (int4 two a byte, int2 four), dynamic scales and minima as the recipe says (bf16 in every preset).
+    Windows and sinks are bf16: rounded to 8 bits of mantissa first, |error| ≤ 2⁻⁹·|x|, where the activations are fp32;
+    nothing is lost where they are bf16.
 
     length   tokens so far; the model adds to it after its last layer
     nbytes   what is allocated · used: what `length` tokens take of it · clamped: numbers beyond a static scale, so far

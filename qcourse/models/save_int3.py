@@ -48,6 +48,8 @@ def save_int3(model_or_source: LlamaForCausalLM | Path | str, folder: Path | str
 
 def int3_tensors(model: LlamaForCausalLM, config: Int3Config) -> dict:
     """The tensors of the folder: qweight and scale of every layer that `config` quantizes, the others in bf16."""
+    if model.kv_cache is not None:
+        raise ValueError("INT3's config has no words for a KV cache: model.kv_cache = None, then name it where it is used")
     tensors, row = tensors_of(model), layout_of("row")
     for name, method in refuse_misfits(model, config).items():
         if isinstance(method, Int3LinearMethod):

@@ -3,14 +3,14 @@
     for each block     read it from the source · transform it · quantize its layers (`layers.sequential`) · write its shard
                        read it again from that shard, and run the hidden states through it: what the next block sees
 
-The format is compressed-tensors; the head, the embedding, norms and biases stay in 16 bits (bf16, whatever the source has).
+The head, the embedding, norms and biases stay in 16 bits (bf16, whatever the source has).
 Memory: the embedding and the head, or else one block with its statistics, and the hidden states of the calibration text:
 windows · (seq_len + 1) · hidden_size · 4 bytes (32 windows of 256: 19 MB for 576 channels, 135 MB for 4096), twice while a
 block runs, and once more where the 16-bit model's are needed too (`Method.states`). Rounding to nearest needs no text.
 A killed run goes on at the first block without a whole shard. The states in front of it come from the shards that are
 there, as they would have without the kill, so the bytes are the same. The source is only read.
-Does not handle: other ecosystems' formats; one scale for q, k, v together, which engines want of formats with a scale for
-the whole tensor (FP8, NVFP4): they take the largest of the three.
+Does not handle: one scale for q, k, v together, which engines want of formats with a scale for the whole tensor (FP8,
+NVFP4): they take the largest of the three.
 """
 
 import gc
@@ -24,7 +24,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from qcourse.checkpoints.compressed_tensors_config import IGNORED, format_of
+from qcourse.checkpoints.compressed_tensors_config import IGNORED
 from qcourse.checkpoints.rules import EVERY, Rule, ignore
 from qcourse.layers.config import RulesConfig
 from qcourse.layers.memory import Memory
@@ -34,7 +34,7 @@ from qcourse.methods.quantizers import QUANTIZERS
 from qcourse.models.quantize_folder import Unfinished, finish, totals, unfinished
 from qcourse.models.quantize_job import Job, Method, identity, make_job
 from qcourse.models.quantize_kv import cache_tensors
-from qcourse.models.quantize_source import config_json, dequantize_part, files_beside, part_of, read_part, weight_bytes
+from qcourse.models.quantize_source import config_json, dequantize_part, part_of, read_part, weight_bytes
 from qcourse.models.quantize_transforms import BLIND, LOOKING, Part, input_scales, observe_block, to_16_bits
 from qcourse.models.subjects import source_of
 from qcourse.numerics.qtensor import QTensor
@@ -66,6 +66,7 @@ def quantize_to_folder(
     settings: dict | None = None,
     dequantize: bool = False,
     kv_cache: str | None = None,
+    layout: str = "compressed-tensors",
     device: str = "cpu",
     progress: bool = True,
 ) -> dict:
@@ -73,18 +74,19 @@ def quantize_to_folder(
     settings, layers (name, shape, bits, bits in the file, error, seconds, notes), shards, totals.
 
     kv_cache: fp8_e4m3 or fp8_e4m3_per_head, whose scales are calibrated on ids; "auto": the cache stays in 16 bits.
+    layout: whose folder it is, a name of `checkpoints.dialect_writers.WRITERS`.
     settings: what else another run has to share with a killed one, to go on with it; the source's bytes, the scheme, the
     method, the ids and the device always are. Raises ValueError (CheckpointError for the source) and OSError, in one line.
     """
     source, begin = source_of(source), time.perf_counter()
-    job = make_job(source, scheme, method, dequantize, device, kv_cache)
+    job = make_job(source, scheme, method, dequantize, device, kv_cache, layout)
     exact, quantized = method.states(scheme, job.kv_cache)
     if exact or quantized:
         if ids is None:
             more = f"{', '.join(method.transforms) or 'no transform'}{f' and kv_cache {kv_cache}' if kv_cache else ''}"
             raise ValueError(f"{method.quantizer} with {more} needs calibration ids")
         ids = check_ids(job.model, ids)
-    files, blocks = files_beside(source), job.checkpoint.config.num_hidden_layers
+    files, blocks = job.files(), job.checkpoint.config.num_hidden_layers
     settings = (settings or {}) | identity(job, ids if exact or quantized else None)
     with unfinished(Path(out), settings, blocks + 1) as folder:
         if not folder.done:
@@ -107,7 +109,7 @@ def write_ends(job: Job, folder: Unfinished) -> None:
             BLIND[name](job.model)
     ends = part_of(job.model, None)
     to_16_bits(ends)
-    folder.keep(dict(ends.named_parameters()), [])
+    folder.keep(tensors := dict(ends.named_parameters()), [], job.said(tensors))
     ends.to("meta")
 
 
@@ -140,7 +142,9 @@ def step(job: Job, folder: Unfinished, states: States, i: int, say: Callable[[st
         block = block_of(job, i)
         run = partial(block, rope=states.rope, layer=i, cache=None)
         if not finished:
-            folder.keep(*quantized_block(job, states, i, block, run, say))
+            tensors, layers = quantized_block(job, states, i, block, run, say)
+            folder.keep(tensors, layers, job.said(tensors))
+            del tensors
         else:
             advance(run, states.exact)
         del block, run
@@ -174,12 +178,12 @@ def quantized_block(
             unchanged |= {fold: [f"{name}: {f.reason}"] for fold, f in folds.items() if getattr(f, "reason", "")}
             stats, _ = observe_block(run, part.linears(), front)
     to_16_bits(block)
-    a, layout, tensors, layers = job.scheme.input_activations, layout_of(format_of(job.scheme)), {}, []
+    a, layout, tensors, layers = job.scheme.input_activations, layout_of(job.writer.layout(job.scheme)), {}, []
     scales = input_scales(stats, job.scheme) if a is not None and not a.dynamic else None
 
     def look(q: QTensor, report: LayerReport) -> None:
         say(report.name)
-        packed = layout.pack(q)
+        packed = job.packed(q)
         if scales is not None:
             packed[layout.input_scale] = torch.tensor([scales[report.name]])
         tensors.update({f"{report.name}.{name}": t for name, t in packed.items()})
@@ -188,7 +192,7 @@ def quantized_block(
         lists = {"shape": list(report.shape), "notes": notes}  # as in JSON
         layers.append(asdict(report) | lists | {"bits_in_file": stored})
 
-    config = RulesConfig([*ignore(list(IGNORED)), Rule(EVERY, job.scheme, layout.name)], input_scales=scales)
+    config = RulesConfig([*ignore(list(IGNORED)), Rule(EVERY, job.scheme)], input_scales=scales)
     seen = states.quantized if job.method.sequential else front
     quantize_block(run, block.stages(), seen or [], config, QUANTIZERS[job.method.quantizer], job.method.sequential, look)
     if job.kv_cache is not None:

@@ -7,6 +7,7 @@ EXAMPLES = """\
 examples:
   qcourse quantize shipped --scheme W4A16 --method gptq --group-size 64 --out runs/w4
   qcourse quantize FOLDER --scheme W8A8 --method smoothquant@0.8+gptq --out w8a8
+  qcourse quantize FOLDER --scheme W4A16_ASYM --method awq --layout awq --out awq
   qcourse quantize FOLDER --scheme FP8_DYNAMIC --method rtn --kv-cache fp8_e4m3 --out fp8
 
 A method is a quantizer (rtn, hqq, imatrix, autoround, gptq), or transforms in front of one: awq, smoothquant@0.8 (then plain
@@ -22,7 +23,7 @@ def add_quantize(commands) -> None:
 
     p = commands.add_parser(
         "quantize",
-        help="write a model in a compressed-tensors format, block by block",
+        help="write a quantized model (compressed-tensors, GPTQ, AWQ …), block by block",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -30,6 +31,7 @@ def add_quantize(commands) -> None:
     p.add_argument("--scheme", required=True, help="W4A16, W4A16_ASYM, W8A8, FP8_DYNAMIC, NVFP4A16 …")
     p.add_argument("--group-size", type=above_zero(int), help="instead of 128, for schemes with groups")
     p.add_argument("--method", default="gptq", help="how codes are chosen (default gptq): see below")
+    p.add_argument("--layout", default="compressed-tensors", help="whose folder: compressed-tensors (default), gptq, awq …")
     p.add_argument("--kv-cache", metavar="NAME", help="fp8_e4m3 or fp8_e4m3_per_head: calibrated scales for the KV cache")
     p.add_argument("--out", type=Path, required=True, help="the folder to make; OUT.part until it is complete")
     p.add_argument("--windows", type=above_zero(int), default=32, help="windows of calibration text (default 32)")
@@ -66,6 +68,7 @@ def run_quantize(args) -> None:
         settings=settings,
         dequantize=args.dequantize,
         kv_cache=args.kv_cache,
+        layout=args.layout,
         device=args.device,
         progress=not args.quiet,
     )
@@ -79,8 +82,9 @@ def asked(args) -> tuple:
     """(the family that the options name, calibration ids or None). Raises ValueError for what does not fit."""
     import torch
 
-    from qcourse.checkpoints.compressed_tensors_config import config_of
+    from qcourse.checkpoints.dialect_writers import writer_of
     from qcourse.models.loader import open_checkpoint
+    from qcourse.models.quantize_job import written_config
     from qcourse.models.quantize_transforms import check_transforms
     from qcourse.models.stream import Method
     from qcourse.numerics.kv import kv_args
@@ -95,7 +99,7 @@ def asked(args) -> tuple:
     if args.group_size and (wanted.scheme.weights.granularity.rows != 1 or wanted.scheme.weights.group_size is None):
         raise ValueError(f"--group-size {args.group_size}: {args.scheme} has no groups of weights along K")
     kv = kv_args(args.kv_cache)
-    config_of(wanted.scheme, kv_cache=kv)
+    written_config(writer_of(args.layout), wanted.scheme, kv)
     refuse_unfit(open_checkpoint(args.model).config, wanted.scheme)
     method = Method(wanted.transforms, wanted.quantizer or "rtn", wanted.alpha, not args.no_sequential)
     return wanted, calibration_ids(args) if any(method.states(wanted.scheme, kv)) else None

@@ -4,7 +4,8 @@ import pytest
 
 pytest.importorskip("vllm")
 
-from qcourse.models.generate import generate
+from greedy import compared
+
 from qcourse.models.loader import SHIPPED, load_model, load_tokenizer
 from qcourse.study.evaluate import PROMPT
 from qcourse.study.perplexity import paired_difference, perplexity, windows
@@ -45,9 +46,11 @@ def test_vllm_finds_the_same_bits_per_byte(theirs, text):
     assert abs(d.mean) < 0.003
 
 
-def test_vllm_says_the_same_greedy_text_at_first(theirs):
-    ours = generate(load_model(), load_tokenizer().encode(PROMPT, bos=True), 48)
-    assert ours[: len(ours) - 40] == theirs["sample_ids"][: len(ours) - 40]
+def test_vllm_says_the_same_greedy_text(theirs):
+    prompt = load_tokenizer().encode(PROMPT, bos=True)
+    equal, regret, bound = compared(SHIPPED, prompt, theirs["sample_ids"][len(prompt) :])
+    print(f"\ngreedy: the first {equal} of 48 ids equal, largest regret {regret:.4f}, allowed {bound:.4f}")
+    assert regret <= bound < 1
 
 
 def test_every_meter_reads_something(theirs):

@@ -8,11 +8,11 @@ import pytest
 pytest.importorskip("vllm")
 
 import torch
+from greedy import compared
 from torch import nn
 
 from qcourse import vllm_plugin
 from qcourse.layers.int3 import Int3Config, Int3LinearMethod
-from qcourse.models.generate import generate
 from qcourse.models.loader import load_model, load_tokenizer
 from qcourse.models.save_int3 import save_int3
 from qcourse.study.evaluate import PROMPT
@@ -95,19 +95,9 @@ def test_vllm_finds_the_same_bits_per_byte(theirs, text, folder):
 
 
 def test_vllm_says_the_same_greedy_text(theirs, folder):
-    """At each step of its own text vLLM says what we would, or what is as good up to the rounding of bf16: by how much bf16
-    activations move logits is measured here, and two engines that round differ by twice that, on either of two logits."""
-    model, ids = load_model(folder), torch.tensor([theirs["prompt"] + theirs["ids"]])
-    with torch.inference_mode():
-        logits = model(ids)[0, len(theirs["prompt"]) - 1 : -1]
-        rounded = load_model(folder, compute_dtype=torch.bfloat16)(ids)[0, len(theirs["prompt"]) - 1 : -1]
-    regret = logits.amax(-1) - logits.gather(-1, torch.tensor(theirs["ids"]).unsqueeze(-1)).squeeze(-1)
-    bound = 4 * (logits - rounded).abs().max()
-    ours = generate(model, theirs["prompt"], NEW)[len(theirs["prompt"]) :]
-    first = next((i for i, (a, b) in enumerate(zip(ours, theirs["ids"], strict=True)) if a != b), NEW)
-    print(f"\ngreedy: the first {first} of {NEW} ids equal; largest regret {regret.max():.4f}, bf16 moves logits by "
-          f"{bound / 4:.4f}")  # fmt: skip
-    assert (regret <= bound).all() and bound < 1  # the bound is small against the logits' range of ±10
+    equal, regret, bound = compared(folder, theirs["prompt"], theirs["ids"])
+    print(f"\ngreedy: the first {equal} of {NEW} ids equal, largest regret {regret:.4f}, allowed {bound:.4f}")
+    assert regret <= bound < 1
 
 
 def test_speed_is_information(theirs, folder):

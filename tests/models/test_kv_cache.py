@@ -24,6 +24,9 @@ from qcourse.study.speed import decode
 
 EXTRA = {  # what no preset has: sinks, windows by token, keys unlike values, channels without a window
     "sink and window": KVCacheArgs(by_token(IntGrid(8)), by_token(E5M2), window=5, sink=3),
+    "scales in fp32": KVCacheArgs(
+        by_token(IntGrid(8)).with_(scale=torch.float32), by_token(IntGrid(4)).with_(scale=torch.float16)
+    ),
     "channel without window": KVCacheArgs(ranged(2, per_group(16)), by_token(IntGrid(4)), key_axis="channel", sink=1),
 }
 ALL = KV_PRESETS | EXTRA

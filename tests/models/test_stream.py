@@ -524,3 +524,28 @@ def test_a_text_of_ones_own_and_json(texts, tmp_path, capsys):
     assert report["settings"]["calibration_sha256"] and len(report["layers"]) == 7
     with pytest.raises(ValueError, match="quantized already"):
         load_model(tmp_path / "out", "W8A16")
+
+
+@pytest.mark.parametrize(
+    ("layout", "scheme"),
+    [("gptq", "W4A16_G32"), ("gptq_v2", "W4"), ("awq", "W4A16_G32"), ("modelopt", "NVFP4A16"), ("torchao", "W8A8")],
+)
+def test_other_ecosystems_folders_hold_the_same_values(layout, scheme, tmp_path):
+    """GPTQ's codes, calibrated on what the file itself holds, are those of compressed-tensors in every layout."""
+    save_model(random_model(), tmp_path / "source")
+    for name in ("compressed-tensors", layout):
+        recipe = W4 if scheme == "W4" else scheme_of(scheme)
+        quantize_to_folder(tmp_path / "source", tmp_path / name, recipe, GPTQ, ids(), layout=name, progress=False)
+    a, b = (load_model(tmp_path / name).linears() for name in ("compressed-tensors", layout))
+    near = 2**-22 if layout == "modelopt" else 0
+    for name, layer in a.items():
+        torch.testing.assert_close(b[name].dequantized(), layer.dequantized(), rtol=near, atol=0)
+
+
+def test_what_a_layout_has_no_words_for_is_said_before(tmp_path):
+    cases = {("awq", None): "awq holds integers of 4 bits", ("x", None): "unknown layout 'x'",
+             ("gptq", "fp8_e4m3"): "in compressed-tensors folders only, not in gptq"}  # fmt: skip
+    for (layout, kv), said in cases.items():
+        with pytest.raises(ValueError, match=said):
+            quantize_to_folder(SHIPPED, tmp_path / "out", scheme_of("W8A16"), Method(), layout=layout, kv_cache=kv)
+        assert not list(tmp_path.iterdir())
