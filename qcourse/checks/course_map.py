@@ -29,7 +29,9 @@ STOPS = (
     Stop("06", "06_gptq", "how to round with hindsight", 75, 60),
     Stop("07", "07_awq_and_hqq", "which weights matter", 75, 60),
     Stop("08", "08_gemm", "why the format must match the kernel", 60, 60),
-    Stop("09–11", "", "one interface, the KV cache, checkpoints: to come"),
+    Stop("09", "09_one_interface", "how an engine runs them all: one interface, rules, shards", 60, 60),
+    Stop("10", "10_kv_cache", "the third axis: what a context costs, and in how few bits", 60, 60),
+    Stop("11", "", "checkpoints: to come"),
     Stop("12", "12_rotation_qat_and_below_4_bits", "where it goes next: rotations, training, below 4 bits", 75, 60),
     Stop("13", "", "debugging: to come"),
 )
