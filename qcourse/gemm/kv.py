@@ -79,6 +79,7 @@ class KVStep:
         self.possible = (
             all(s.width == 16 and s.codes.device.type == "cpu" for s in self.sides)
             and all(D // g % 16 == 0 for g in groups)
+            and all(t.dtype == torch.bfloat16 for s in self.sides for t in (s.scale, s.zero) if t.numel())
             and not (keys.by_channel and (keys.G % 16 or keys.cache.window == 0))
             and not (rotate and D & (D - 1))
         )
@@ -111,6 +112,10 @@ class KVStep:
             self.trouble[0] = 0
             return None
         return y
+
+    def __reduce__(self):
+        """A copy is made anew: what is known of the sides are addresses, and those of a copy are others."""
+        return KVStep, (*self.sides, self.each, self.rotate)
 
     def pieces(self, work: int) -> int:
         """Into how many pieces a row's context is cut, so that all threads have as much to do."""

@@ -16,7 +16,7 @@ from qcourse.gemm.jit import exact, part
 from qcourse.gemm.kv_score_loops import coded_scores, near_scores
 from qcourse.gemm.kv_value_loops import coded_values, near_values
 from qcourse.gemm.kv_vectors import add_at, add_product, bf16s_at, most_of, put_bf16s, put_reals, total_of
-from qcourse.gemm.kv_write_loops import hadamard_row, kept, load_row, rope_row, write_row
+from qcourse.gemm.kv_write_loops import hadamard_row, kept, load_row, room, rope_row, write_row
 from qcourse.gemm.lanes import bits_of, largest, magnitude, nearest, real_at, reals, reals_at, where, whole, write_number
 
 f32, i32 = np.float32, np.int32
@@ -69,10 +69,11 @@ def soften(scores, n, out):
 def together(a, row):
     """The pieces of a row → y, turned back if the cache is turned."""
     each, D, pieces, half = a[of.EACH], a[of.DIM], a[of.PIECES], a[of.HALF]
-    y, size = np.empty(D, f32), 4 * (D + of.EXTRA)
+    y, size = room(1, D)[0], 4 * (D + of.EXTRA)
     for e in range(each):
         first, top, added = a[of.PARTIAL] + (row * pieces * each + e) * size, f32(-np.inf), f32(0)
-        y[:] = f32(0)
+        for d in range(D):
+            y[d] = f32(0)
         for i in range(pieces):
             top = max(top, real_at(first + i * each * size + 4 * D))
         for i in range(pieces):
@@ -107,27 +108,24 @@ def queries(a, row, cos, sin, q):
 
 
 @part
-def attend_piece(a, row, piece, cos, sin):
-    """One piece of a row's context; the last one also has the new token, and all that wait in 16 bits."""
-    each, D, pieces, units = a[of.EACH], a[of.DIM], a[of.PIECES], a[of.SPLIT] // a[of.UNIT]
+def piece_of(a, piece):
+    """(the first token of a piece, the ends of its codes of keys and of values, how many tokens it has). The last piece also
+    has the new token, and all that wait in 16 bits."""
+    units, pieces = a[of.SPLIT] // a[of.UNIT], a[of.PIECES]
     first, end = units * piece // pieces * a[of.UNIT], units * (piece + 1) // pieces * a[of.UNIT]
-    k_end, v_end, n = end, end, end - first
-    if piece == pieces - 1:
-        n = max(0, a[of.PAST] + 1 - a[of.SINK]) - first + min(a[of.SINK], a[of.PAST] + 1)
-        k_end, v_end = a[of.KEYS + of.END], a[of.VALUES + of.END]
-        write_row(a, row, cos, sin)
-    q, sums, scores = np.empty((each, D), f32), np.zeros((each, D), f32), np.empty((each, n + 32), f32)
-    queries(a, row, cos, sin, q)
-    coded_scores(a, row, first, k_end, q, scores)
-    near_scores(a, row, k_end, n - (k_end - first), q, scores, k_end - first)
-    out, size = a[of.PARTIAL] + 4 * (row * pieces + piece) * each * (D + of.EXTRA), 4 * (D + of.EXTRA)
-    for e in range(each):
-        soften(scores[e], n, out + e * size + 4 * D)
-    coded_values(a, row, first, v_end, scores, sums)
-    near_values(a, row, v_end, n - (v_end - first), scores, v_end - first, sums)
-    for e in range(each):
-        for d in range(0, 4 * D, 64):
-            put_reals(out + e * size + d, reals_at(sums[e].ctypes.data + d))
+    if piece < pieces - 1:
+        return first, end, end, end - first
+    n = max(0, a[of.PAST] + 1 - a[of.SINK]) - first + min(a[of.SINK], a[of.PAST] + 1)
+    return first, a[of.KEYS + of.END], a[of.VALUES + of.END], n
+
+
+@part
+def calm(a):
+    """Whether every q, k and v is finite, and far from where it would not be."""
+    n, loudest = a[of.ROWS] * a[of.DIM], np.int64(0)
+    for side in range(3):
+        loudest = max(loudest, loudest_of(a[of.Q + side], a[of.HALF], n if side else n * a[of.EACH]))
+    return loudest <= TOO_LOUD
 
 
 def attend():
@@ -136,22 +134,31 @@ def attend():
     @exact
     def attend_codes(a):
         """a: gemm.kv_places."""
-        n, half = a[of.ROWS] * a[of.DIM], a[of.HALF]
-        for side in range(3):
-            if loudest_of(a[of.Q + side], half, n if side else n * a[of.EACH]) > TOO_LOUD:
-                write_number(a[of.TROUBLE], 1, 8)
-                return
-        cos, sin = np.empty(a[of.DIM], f32), np.empty(a[of.DIM], f32)
-        load_row(a[of.COS], half, a[of.DIM], cos.ctypes.data)
-        load_row(a[of.SIN], half, a[of.DIM], sin.ctypes.data)
-        first, end = next_rows(a, a[of.ROWS] * a[of.PIECES])
-        while first < end:
-            for i in range(first, end):
-                row = i // a[of.PIECES]
-                attend_piece(a, row, i % a[of.PIECES], cos, sin)
-                if add_at(a[of.COUNTERS] + 8 * row, 1) == a[of.PIECES] - 1:
-                    add_at(a[of.COUNTERS] + 8 * row, -a[of.PIECES])
-                    together(a, row)
-            first, end = next_rows(a, a[of.ROWS] * a[of.PIECES])
+        if not calm(a):
+            write_number(a[of.TROUBLE], 1, 8)
+            return
+        each, D, pieces, half, ropes = a[of.EACH], a[of.DIM], a[of.PIECES], a[of.HALF], room(2, a[of.DIM])
+        load_row(a[of.COS], half, D, ropes[0].ctypes.data)
+        load_row(a[of.SIN], half, D, ropes[1].ctypes.data)
+        mine, end = next_rows(a, a[of.ROWS] * pieces)
+        while mine < end:
+            row, out = mine // pieces, a[of.PARTIAL] + 4 * mine * each * (D + of.EXTRA)
+            first, k_end, v_end, n = piece_of(a, mine % pieces)
+            if mine % pieces == pieces - 1:
+                write_row(a, row, ropes[0], ropes[1])
+            q, scores = room(each, D), room(each, n + 32)
+            queries(a, row, ropes[0], ropes[1], q)
+            coded_scores(a, row, first, k_end, q, scores)
+            near_scores(a, row, k_end, n - (k_end - first), q, scores, k_end - first)
+            for e in range(each):
+                soften(scores[e], n, out + 4 * (e * (D + of.EXTRA) + D))
+            coded_values(a, row, first, v_end, scores, q)
+            near_values(a, row, v_end, n - (v_end - first), scores, v_end - first, q)
+            for e in range(each):
+                load_row(q[e].ctypes.data, 0, D, out + 4 * e * (D + of.EXTRA))
+            if add_at(a[of.COUNTERS] + 8 * row, 1) == pieces - 1:
+                add_at(a[of.COUNTERS] + 8 * row, -pieces)
+                together(a, row)
+            mine, end = next_rows(a, a[of.ROWS] * pieces) if mine + 1 == end else (mine + 1, end)
 
     return attend_codes

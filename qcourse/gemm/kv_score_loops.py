@@ -10,6 +10,7 @@ import numpy as np
 from qcourse.gemm import kv_places as of
 from qcourse.gemm.jit import part
 from qcourse.gemm.kv_vectors import add_product, add_times, bf16s_at, bytes_at, floats_at, put_reals, total_of
+from qcourse.gemm.kv_write_loops import room
 from qcourse.gemm.lanes import real, real_at, reals, reals_at
 
 f32, i32 = np.float32, np.int32
@@ -92,7 +93,7 @@ def coded_scores(a, row, first, end, q, scores):
     """scores[e, t - first] of the coded tokens first … end - 1 (up to 15 more are written)."""
     s, D, tokens = of.KEYS, a[of.DIM], a[of.KEYS + of.TOKENS]
     per = 2 if a[s + of.KIND] == of.NIBBLE else 4 if a[s + of.KIND] == of.CRUMB else 1
-    inside, less, lines = np.empty(q.shape, f32), np.empty((len(q), a[s + of.GROUPS]), f32), np.empty((D, 16), f32)
+    inside, less, lines = room(len(q), D), room(len(q), a[s + of.GROUPS]), room(D, 16)
     for t in range(first, end, 16):
         if t == first or tokens > 1 and t % tokens == 0:
             fold(a, row, t // tokens, q, inside, less)

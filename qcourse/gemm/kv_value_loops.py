@@ -10,6 +10,7 @@ from qcourse.gemm import kv_places as of
 from qcourse.gemm.jit import part
 from qcourse.gemm.kv_score_loops import near_place, widen
 from qcourse.gemm.kv_vectors import add_times, bf16s_at, counted, put_reals, total_of
+from qcourse.gemm.kv_write_loops import room
 from qcourse.gemm.lanes import bits_of, real_at, reals, reals_at, where
 
 f32, i32 = np.float32, np.int32
@@ -45,10 +46,15 @@ def add_block(a, row, block, w, lines, scaled, less, sums):
 
 @part
 def coded_values(a, row, first, end, weights, sums):
-    """Add weights[e, t - first] · value to sums[e] (zeros), over the coded tokens first … end - 1."""
+    """Σ weights[e, t - first] · value over the coded tokens first … end - 1 → sums[e]."""
     s, D, groups = of.VALUES, a[of.DIM], a[of.VALUES + of.GROUPS]
     per = 2 if a[s + of.KIND] == of.NIBBLE else 4 if a[s + of.KIND] == of.CRUMB else 1
-    lines, scaled, less = np.empty((16, D), f32), np.empty(16, f32), np.zeros((len(sums), groups * 16), f32)
+    lines, scaled, less = room(16, D), room(1, 16)[0], room(len(sums), groups * 16)
+    for e in range(len(sums)):
+        for d in range(D):
+            sums[e, d] = f32(0)
+        for d in range(groups * 16):
+            less[e, d] = f32(0)
     for t in range(first, end, 16):
         block = row * a[s + of.BLOCKS] + t // 16
         at = a[s + of.CODES] + block * 16 * (D // per)

@@ -4,6 +4,8 @@ Everything here says for itself how exact it is, so a task made with `jit.exact`
 where the processor can, the rest is as in gemm.lanes. Import it only where numba is installed.
 """
 
+import platform
+
 from llvmlite import ir
 from numba.core import types
 
@@ -11,7 +13,7 @@ from qcourse.gemm.lanes import COUNT, FLOAT, REALS, TRUTHS, WHOLES, pointer, spl
 from qcourse.gemm.vectors import FAST, HAS, INT, operation
 
 SMALL, HALVES = ir.VectorType(INT(8), COUNT), ir.VectorType(INT(16), COUNT)
-BY_HAND = "sse2" in HAS and "f16c" not in HAS  # an x86 processor that cannot widen fp16 itself
+BY_HAND = platform.machine() in ("x86_64", "AMD64") and "f16c" not in HAS  # a processor that cannot widen fp16 itself
 
 
 @operation(lambda address: (WHOLES, (types.int64,)))

@@ -18,6 +18,12 @@ f32, i32 = np.float32, np.int32
 
 
 @part
+def room(rows, columns):
+    """Memory for so many numbers."""
+    return np.empty((rows, columns), f32)
+
+
+@part
 def load_row(at, half, n, out):
     """n numbers (a multiple of 16) at an address, fp32 or bf16 (half), as fp32 to the address `out`."""
     for d in range(0, n, 16):
@@ -116,7 +122,7 @@ def scales_of(a, s, row, block, place, x, found):
 def write_codes(a, s, row, j, x, apart):
     """Token j of a row, DIM numbers at the address x: its scales, then its codes, 16 bytes at a time. apart: from one byte
     to the next: 16 (keys: a block is turned) or 1 (values)."""
-    D, block, place, found = a[of.DIM], row * a[s + of.BLOCKS] + j // 16, j % 16, np.empty((a[s + of.GROUPS], 2), f32)
+    D, block, place, found = a[of.DIM], row * a[s + of.BLOCKS] + j // 16, j % 16, room(a[s + of.GROUPS], 2)
     per = 2 if a[s + of.KIND] == of.NIBBLE else 4 if a[s + of.KIND] == of.CRUMB else 1
     scales_of(a, s, row, block, place, x, found)
     out = a[s + of.CODES] + block * 16 * (D // per) + place * (1 if apart == 16 else D // per)
@@ -137,7 +143,7 @@ def write_codes(a, s, row, j, x, apart):
 def write_new(a, s, row, x, apart):
     """The new token of a row, DIM numbers at the address x: among the sinks, or waiting in the ring (and the one that leaves
     it becomes codes), or codes at once."""
-    D, j, leaving = a[of.DIM], a[of.PAST] - a[of.SINK], np.empty(a[of.DIM], f32)
+    D, j, leaving = a[of.DIM], a[of.PAST] - a[of.SINK], room(1, a[of.DIM])[0]
     waits = j < 0 or a[s + of.RING] > 0
     place = a[of.PAST] if j < 0 else a[of.SINK] + j % max(1, a[s + of.RING])
     at, source, becomes = a[s + of.NEAR] + 2 * D * (row * a[s + of.PLACES] + place), x, -1 if waits else j
@@ -154,7 +160,7 @@ def write_new(a, s, row, x, apart):
 @part
 def write_row(a, row, cos, sin):
     """The new key and value of a row, into the cache."""
-    x, at = np.empty(a[of.DIM], f32), (2 if a[of.HALF] else 4) * a[of.DIM] * row
+    x, at = room(1, a[of.DIM])[0], (2 if a[of.HALF] else 4) * a[of.DIM] * row
     for side in range(2):
         load_row(a[of.K + side] + at, a[of.HALF], a[of.DIM], x.ctypes.data)
         if side == 0:

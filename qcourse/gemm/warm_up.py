@@ -7,6 +7,7 @@ from qcourse.gemm.convert import compiled
 from qcourse.gemm.convert_quantize import quantize_packed
 from qcourse.gemm.cpu import blocked, int_dot
 from qcourse.gemm.half import half_matmul
+from qcourse.gemm.jit import loop
 from qcourse.gemm.operand import Operand, takes, takes_blocks
 from qcourse.gemm.step import attend, norm, swiglu
 from qcourse.numerics.granularity import per_channel, per_group, per_tensor
@@ -40,6 +41,7 @@ def warm_up() -> None:
         for dtype in (torch.float32, torch.bfloat16):
             for M in (1, 99):
                 choose(p, PRESETS[name].input_activations)(torch.zeros(M, 256, dtype=dtype))
+    loop("kv_loops", "attend").ready()
     for dtype in (torch.float32, torch.bfloat16):  # of x; weights of a 16-bit model, and norms that were widened
         x, one, room = (torch.zeros(shape, dtype=dtype) for shape in ((1, 8), (1, 1, 1, 8), (1, 1, 2, 8)))
         half_matmul(x, torch.zeros(2, 8, dtype=torch.bfloat16))

@@ -1,5 +1,6 @@
 """A decode step over packed codes: the same bytes as the plain path writes, and the sums of exact arithmetic."""
 
+import copy
 from types import SimpleNamespace
 
 import pytest
@@ -141,6 +142,18 @@ def test_threads_share_a_row():
     y = c.step(0, q, k, v, rope)
     want, error = bound(c, rotate(q, *rope), 1101)
     assert ((y.double() - want).abs() <= error).all()
+
+
+def test_a_copy_has_memory_of_its_own():
+    first = cache(KV_PRESETS["int4_kivi"])
+    q, k, v, rope = numbers(first)
+    first.step(0, q, k, v, rope)
+    second, before = copy.deepcopy(first), {key: t.clone() for key, t in tensors(first).items()}
+    second.length = 1
+    want = second.step(0, q, v, k, rope)
+    assert all(torch.equal(t, before[key]) for key, t in tensors(first).items()) and first.reached == [1]
+    first.length = 1
+    assert torch.equal(first.step(0, q, v, k, rope), want)
 
 
 def test_a_loud_score_does_not_overflow():
