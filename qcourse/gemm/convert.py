@@ -131,9 +131,8 @@ NAMES = {
     **dict.fromkeys(("int-quantized", "float-quantized", "mxfp8-quantized"), Names("weight", *CT, True)),
     "fp8": Names("weight", "weight_scale_inv", "weight_zero_point", True),
     "modelopt-nvfp4": Names("weight", "weight_scale"),
-    **dict.fromkeys(
-        (f"{name}-pack-quantized" for name in ("nvfp4", "mxfp4", "mxfp6")), Names("weight_packed", "weight_scale")
-    ),
+    "torchao": Names("_weight_qdata", "_weight_scale", "_weight_zero_point", True),
+    **{f"{name}-pack-quantized": Names("weight_packed", "weight_scale") for name in ("nvfp4", "mxfp4", "mxfp6")},
 }
 ABOVE = {"nvfp4-pack-quantized": "weight_global_scale", "modelopt-nvfp4": "weight_scale_2"}  # the number over all scales
 

@@ -81,13 +81,13 @@ def quantize_to_folder(
     source, begin = source_of(source), time.perf_counter()
     job = make_job(source, scheme, method, dequantize, device, kv_cache, layout)
     exact, quantized = method.states(scheme, job.kv_cache)
+    ids = ids if exact or quantized else None
     if exact or quantized:
         if ids is None:
             more = f"{', '.join(method.transforms) or 'no transform'}{f' and kv_cache {kv_cache}' if kv_cache else ''}"
             raise ValueError(f"{method.quantizer} with {more} needs calibration ids")
         ids = check_ids(job.model, ids)
-    files, blocks = job.files(), job.checkpoint.config.num_hidden_layers
-    settings = (settings or {}) | identity(job, ids if exact or quantized else None)
+    files, blocks, settings = job.files(), job.checkpoint.config.num_hidden_layers, (settings or {}) | identity(job, ids)
     with unfinished(Path(out), settings, blocks + 1) as folder:
         if not folder.done:
             write_ends(job, folder)

@@ -27,7 +27,8 @@ from qcourse.study.kv_profile import Heads, kept, loudness, rms
 from qcourse.study.perplexity import Windows, paired_difference, perplexity, windows
 
 TWO_BITS = KV_PRESETS["int2_kivi"].values  # in groups of 32 channels, with minima
-PLACES, SINKS, SINK = (0, 1, 100), ("int2_kivi", "int4_kivi", "int4_per_token_head"), 4
+PLACES, SINKS = (0, 1, 100), ("int2_kivi", "int4_kivi", "int4_per_token_head")
+SUFFIXES = ((0, ""), (4, ", sink 4"))  # (sinks, how a recipe with so many is called)
 ALONE = {f"{side} of token {p}": (side[0], p) for side in ("keys", "values") for p in PLACES}  # → ("k" or "v", p)
 
 
@@ -76,7 +77,7 @@ def inside(source: Path | str, done: Mapping, n: int, seq_len: int) -> Iterator[
     for key, (side, p) in ALONE.items():
         if key not in done:
             yield key, added(nats(model, text, side, p) - exact, text)
-    cases = {name + more: KV_PRESETS[name].with_(sink=s) for name in SINKS for s, more in ((0, ""), (SINK, f", sink {SINK}"))}
+    cases = {name + more: KV_PRESETS[name].with_(sink=s) for name in SINKS for s, more in SUFFIXES}
     left = {key: kv for key, kv in cases.items() if key not in done}
     reference = perplexity(model, text, batch=4) if left else None
     for key, kv in left.items():

@@ -52,7 +52,7 @@ def rms(x: Float[Tensor, "heads T D"], axis: int) -> Tensor:
     return x.square().mean(axis).sqrt()
 
 
-def loudness(x: Float[Tensor, "heads T D"], axis: int = 1) -> Float[Tensor, "heads"]:
+def loudness(x: Float[Tensor, "heads T D"], axis: int = 1) -> Float[Tensor, " heads"]:
     """Of each head, the rms of the loudest channel over that of the median one (axis 2: of the tokens)."""
     loud = rms(x, axis)
     return loud.amax(1) / loud.median(1).values
@@ -83,6 +83,12 @@ def scores(q: Float[Tensor, "heads T D"], k: Float[Tensor, "kv_heads T D"]) -> F
     """q · k / √D of every query and the tokens up to its own; 0 beyond."""
     k = k.repeat_interleave(len(q) // len(k), 0)
     return (q @ k.transpose(1, 2) / q.shape[-1] ** 0.5).tril()
+
+
+def shares(heads: Heads) -> Float[Tensor, "heads T T"]:
+    """What each query gives to each token: softmax over the tokens up to its own, 0 beyond."""
+    s = scores(heads.q, heads.k)
+    return s.masked_fill(torch.ones_like(s, dtype=torch.bool).triu(1), -torch.inf).softmax(-1)
 
 
 def errors(heads: Heads, kv: KVCacheArgs | str) -> dict[str, float]:

@@ -84,7 +84,7 @@ LINES = {
         "p[:, 16:, 0].sum(1)": "summed over 1,008 queries; the mean of their shares",
         "p[:, 16:].amax(-1).mean(1)": "what the most attended token gets, whoever it is",
         "p[:, 16:, 0].mean()": "the mean of all heads; one number a head",
-        "scores[:, 16:, 0].mean(1)": "those are scores; shares are what softmax makes of them",
+        "p[:, 16:, 1].mean(1)": "that is position 1; the first token is at 0",
     }),
     "10.n": Line("saved", "1 - two['int2_kivi, sink 4'] / two['int2_kivi']", {
         "two['int2_kivi, sink 4'] / two['int2_kivi']": "that is what is left; what was taken away is asked for",
