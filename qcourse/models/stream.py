@@ -74,8 +74,8 @@ def quantize_to_folder(
     settings, layers (name, shape, bits, bits in the file, error, seconds, notes), shards, totals.
 
     kv_cache: fp8_e4m3 or fp8_e4m3_per_head, whose scales are calibrated on ids; "auto": the cache stays in 16 bits.
-    layout: whose folder it is (`checkpoints.dialect_writers`). settings: what else another run has to share with a killed one,
-    to go on with it. Raises ValueError (CheckpointError for the source) and OSError, in one line.
+    layout: whose folder it is (`checkpoints.dialect_writers`). settings: what else another run has to share with a killed
+    one, to go on with it. Raises ValueError (CheckpointError for the source) and OSError, in one line.
     """
     source, begin = source_of(source), time.perf_counter()
     job = make_job(source, scheme, method, dequantize, device, kv_cache, layout)
