@@ -36,7 +36,7 @@ def test_the_untouched_starter_earns_nothing(task_id):
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: f"{m.task} {m.mistake}")
 def test_a_known_mistake_gets_its_own_hint_and_no_other(mutant):
-    for seed in SEEDS[:2]:
+    for seed in SEEDS[:1]:  # `make soak`: on a hundred
         result = run(mutant, seed)
         assert (result.outcome, result.mistake) == (mutant.outcome, mutant.mistake), result
         assert result.score < 1

@@ -1,30 +1,22 @@
 """The Triton kernels compiled for sm_80 to sm_100 where no GPU is: registers, spills, shared memory, instructions.
 
-One subprocess compiles everything into a cache of its own (about half a minute); the interpreter must be off in it.
+One subprocess (conftest) compiles everything into a cache of its own; the interpreter must be off in it.
 """
 
 import importlib.util
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parent
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton has wheels for Linux only")
 
 
 @pytest.fixture(scope="module")
-def compiled(tmp_path_factory):
+def compiled(compiling):
     """{(kernel, regime, arch): facts} of all shipped configurations."""
-    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
-    environment["TRITON_CACHE_DIR"] = str(tmp_path_factory.mktemp("triton"))
-    command = [sys.executable, "-W", "error", HERE / "triton_compile.py"]
-    run = subprocess.run(command, env=environment, cwd=HERE.parent.parent, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    rows = map(json.loads, run.stdout.splitlines())
+    run, folder = compiling
+    assert run.wait() == 0, (folder / "err").read_text()
+    rows = map(json.loads, (folder / "out").read_text().splitlines())
     return {(r["kernel"], r["regime"], r["arch"]): r for r in rows}
 
 
