@@ -122,7 +122,7 @@ bench: $(VENV)/.installed ## measure speed and memory on this machine
 	$(BIN)/python -m benchmarks.gptq
 	$(BIN)/python -m benchmarks.gemm_cpu
 
-captures-smollm2: $(VENV)/.installed ## measure all that the course says about SmolLM2 (two hours on 2 cores; continued if interrupted)
+captures-smollm2: $(VENV)/.installed ## measure all that the course says about SmolLM2 (hours on 2 cores; continued if interrupted)
 	$(BIN)/qcourse fetch smollm2
 	@$(LLAMA_CPP)
 	$(BIN)/python -m benchmarks.smollm2 $(CAPTURES)

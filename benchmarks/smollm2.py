@@ -2,7 +2,7 @@
 With `--subject shipped`, the same experiments on the model that ships with the course.
 
 One JSON an experiment, with device, date, versions, command, text and protocol, in runs/captures/ (those that the course
-replays lie in captures/). The same command continues an interrupted run, and leaves alone what is complete. About two hours
+replays lie in captures/). The same command continues an interrupted run, and leaves alone what is complete. Several hours
 on two cores for all of them, after `qcourse fetch smollm2`.
 """
 

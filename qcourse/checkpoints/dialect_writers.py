@@ -12,6 +12,7 @@ What is written is read again (`dialects.DIALECTS`) and compared, so nothing lea
 Sources: AutoGPTQ/GPTQModel 7, AutoAWQ, ModelOpt 0.47, torchao 0.18, compressed-tensors 0.20.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -25,13 +26,9 @@ from qcourse.numerics.formats import NVFP4_ARGS, NVFP4_MODELOPT
 from qcourse.numerics.grids import IntGrid
 from qcourse.numerics.qtensor import QTensor
 from qcourse.numerics.schemes import QuantizationArgs, QuantizationScheme, is_float
-from qcourse.packing.lossless import (
-    half_scales,
-    multiplying,
-    signed_where_needed,
-    unsigned_where_needed,
-    with_zero_points,
-)
+from qcourse.packing.lossless import half_scales, multiplying, signed_where_needed, unsigned_where_needed, with_zero_points
+from qcourse.packing.packed import layout_of
+from qcourse.shapes import Tensor
 
 MADE_BY = "qcourse"
 GPTQ_BITS = (2, 3, 4, 8)
@@ -49,6 +46,18 @@ class DialectWriter:
     ready: Callable[[QTensor], QTensor] = lambda q: q
     beside: Callable[[dict], dict[str, dict]] = lambda config: {}
     dropped: tuple[str, ...] = ()
+
+    def tensors(self, q: QTensor, scheme: QuantizationScheme) -> dict[str, Tensor]:
+        """The tensors of one layer, without those that need not be written. Raises ValueError for what would be lost."""
+        found = layout_of(self.layout(scheme)).pack(self.ready(q))
+        return {leaf: t for leaf, t in found.items() if q.order is not None or leaf not in self.dropped}
+
+    def metadata(self, tensors: dict[str, Tensor], scheme: QuantizationScheme, names: list[str]) -> dict[str, str]:
+        """What a shard says of itself: TorchAO's classes; nothing in others. names: all parameters of the model, which every
+        shard lists, because of several lists transformers keeps the last."""
+        if self.name != "torchao":
+            return {}
+        return torchao_config.metadata(tensors, scheme) | {"tensor_names": json.dumps(names)}
 
     def written(self, scheme: QuantizationScheme, ignore: tuple[str, ...] = ct.IGNORED) -> dict:
         """`config`, read again and compared. Raises ValueError for a scheme that would come back as another."""

@@ -60,14 +60,19 @@ def scheme_of(kind: Keys) -> QuantizationScheme:
     return scheme
 
 
-def inner(a: Keys, key: str, default=None):
-    """(_type, _data) of a field that is an object itself, None where it is absent."""
-    found = a.take(key, kind=(dict, list), default=default)
+def inner(a: Keys, key: str) -> tuple[str, object] | None:
+    """(_type, _data) of a field that is an object itself, None where it is absent; a list has to say the same twice."""
+    found = a.take(key, kind=(dict, list), default=None)
     if isinstance(found, list):
         if not found or any(one != found[0] for one in found):
             a.refuse(key, "the same for weights and activations expected")
         found = found[0]
-    return None if found is None else (found.get("_type"), found.get("_data"))
+    if found is None:
+        return None
+    data = found.get("_data") if isinstance(found, dict) else None
+    if not isinstance(found, dict) or not isinstance(found.get("_type"), str) or not isinstance(data, (str, dict)):
+        a.refuse(key, 'an object {"_type": …, "_data": …} expected')
+    return found["_type"], data
 
 
 def by_row(a: Keys) -> None:
@@ -97,13 +102,14 @@ def int8_both(a: Keys) -> QuantizationScheme:
 def intx(a: Keys) -> QuantizationScheme:
     """IntxWeightOnlyConfig."""
     dtype, mapping = inner(a, "weight_dtype"), inner(a, "mapping_type")
-    bits = {f"int{b}": b for b in range(2, 9)}.get((dtype or ("", "int8"))[1])
+    wanted = "int8" if dtype is None else dtype[1]
+    bits = next((b for b in range(2, 9) if wanted == f"int{b}"), None)
     if bits is None:
         a.refuse("weight_dtype", "int2 to int8 are read here")
     if inner(a, "intx_packing_format") not in (None, ("IntxPackingFormat", "UNPACKED_TO_INT8")):
         a.refuse("intx_packing_format", "only UNPACKED_TO_INT8 is read here")
     kind, data = inner(a, "granularity") or ("PerAxis", {"axis": 0})
-    G = data.get("group_size") if kind == "PerGroup" else None
+    G = data.get("group_size") if kind == "PerGroup" and isinstance(data, dict) else None
     if not (kind == "PerGroup" and type(G) is int and G > 0 or kind == "PerAxis" and data == {"axis": 0}):
         a.refuse("granularity", "PerGroup, or PerAxis of axis 0, is read here")
     grid, granularity = IntGrid(bits), per_channel if G is None else per_group(G)
@@ -128,5 +134,6 @@ def float8_both(a: Keys) -> QuantizationScheme:
         a.refuse("activation_dtype", "only float8_e4m3fn is read here")
     for key in ("activation_value_lb", "activation_value_ub"):
         a.only(key, None)
-    a.harmless("packing_format", "version")
+    if inner(a, "packing_format") not in (None, ("Float8PackingFormat", "PLAIN")):
+        a.refuse("packing_format", "only PLAIN is read here")
     return QuantizationScheme(float8(a).weights, FP8_TOKEN)

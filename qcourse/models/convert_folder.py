@@ -10,8 +10,8 @@ The machine is that of `quantize_folder`: one block in memory, resumable, whole 
 Does not handle: layers in different schemes (mixed precision).
 """
 
-import json
-from dataclasses import dataclass, replace
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -19,7 +19,6 @@ from tqdm import tqdm
 
 from qcourse.checkpoints.compressed_tensors_config import IGNORED
 from qcourse.checkpoints.dialect_writers import DialectWriter, writer_of
-from qcourse.checkpoints.torchao_config import metadata
 from qcourse.layers.config import RulesConfig
 from qcourse.layers.kv_method import SCALES
 from qcourse.layers.quantized import QuantizedLinearMethod
@@ -38,6 +37,7 @@ from qcourse.models.quantize_source import (
 from qcourse.models.subjects import source_of
 from qcourse.numerics.qtensor import QTensor
 from qcourse.numerics.schemes import QuantizationScheme, is_float
+from qcourse.packing.lossless import half_scales
 from qcourse.packing.packed import layout_of, unpack
 from qcourse.shapes import Tensor
 
@@ -62,7 +62,7 @@ def convert(source: Path | str, out: Path, to: str, *, lossy: bool = False, prog
     Raises ValueError (CheckpointError for the source) for what has no place in the new layout, before anything is written
     where the config says it, else with the layer's name; OSError as for a full disk.
     """
-    job = prepare(source_of(source), to, lossy)
+    job, begin = prepare(source_of(source), to, lossy), time.perf_counter()
     blocks = job.checkpoint.config.num_hidden_layers
     settings = {"command": "convert", "to": to, "lossy": lossy, "source_sha256": digest(job.source)}
     files = files_beside(job.source) | texts(job.writer.beside(job.config))
@@ -70,7 +70,7 @@ def convert(source: Path | str, out: Path, to: str, *, lossy: bool = False, prog
         for i in tqdm([None, *range(blocks)], disable=not progress, unit="block"):
             if (0 if i is None else i + 1) >= folder.done:
                 step(job, folder, i)
-        done = totals(folder, weight_bytes(job.source), 0.0)
+        done = totals(folder, weight_bytes(job.source), time.perf_counter() - begin)
         return finish(folder, config_json(job.source, job.checkpoint.config, job.config), files, done)
 
 
@@ -100,19 +100,17 @@ def prepare(source: Path, to: str, lossy: bool) -> Conversion:
 def step(job: Conversion, folder: Unfinished, i: int | None) -> None:
     """One shard: block i, or the ends (None)."""
     part = read_part(job.reader, i, job.checkpoint.weights, job.source, "cpu")
-    names = json.dumps([n for n, _ in build(job.checkpoint.config, None, job.source).named_parameters()])
+    names = [n for n, _ in build(job.checkpoint.config, None, job.source).named_parameters()]
     if i is None:
         part = dequantize_part(part)
         ends = {n: narrow(p.data) for n, p in part.named_parameters()}
-        return folder.keep(
-            ends, [], metadata(ends, job.scheme) | {"tensor_names": names} if job.writer.name == "torchao" else {}
-        )
+        return folder.keep(ends, [], job.writer.metadata(ends, job.scheme, names))
     tensors, layers, layout = {}, [], layout_of(job.writer.layout(job.scheme))
     for name, layer in part.named_modules():
         product = layer.__dict__.get("product")
         if product is None:
             continue
-        packed = packed_layer(job, layout, unpack(product.p), name)
+        packed = packed_layer(job, unpack(product.p), name)
         if product.input_scale is not None:
             packed[layout.input_scale] = product.input_scale.float().reshape(1)
         tensors |= {f"{name}.{leaf}": t for leaf, t in packed.items()}
@@ -121,19 +119,17 @@ def step(job: Conversion, folder: Unfinished, i: int | None) -> None:
         bits = 8 * sum(t.nbytes for t in packed.values()) / (layer.output_size * layer.input_size)
         layers.append({"name": name, "shape": [layer.output_size, layer.input_size], "error": None, "bits_in_file": bits})
     rest = {n: narrow(p.data) for n, p in part.named_parameters() if n not in tensors and not n.endswith(SCALES)}
-    said = metadata(tensors | rest, job.scheme) | {"tensor_names": names} if job.writer.name == "torchao" else {}
-    return folder.keep(tensors | rest, layers, said)
+    return folder.keep(tensors | rest, layers, job.writer.metadata(tensors | rest, job.scheme, names))
 
 
-def packed_layer(job: Conversion, layout, q: QTensor, name: str) -> dict[str, Tensor]:
+def packed_layer(job: Conversion, q: QTensor, name: str) -> dict[str, Tensor]:
     """The tensors of one layer in the new layout. Raises ValueError naming the layer and what would be lost."""
-    if job.lossy and is_float(q.args.scale) and job.writer.name in ("gptq", "gptq_v2", "awq"):
-        q = replace(q, scale=q.scale.half(), args=q.args.with_(scale=torch.float16))
     try:
-        packed = layout.pack(job.writer.ready(q))
+        if job.lossy and is_float(q.args.scale) and job.writer.name in ("gptq", "gptq_v2", "awq"):
+            q = half_scales(q, rounding=True)
+        return job.writer.tensors(q, job.scheme)
     except ValueError as e:
         raise ValueError(f"{name}: {e}") from e
-    return {leaf: t for leaf, t in packed.items() if q.order is not None or leaf not in job.writer.dropped}
 
 
 def narrow(t: Tensor) -> Tensor:

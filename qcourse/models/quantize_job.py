@@ -1,7 +1,6 @@
 """What `qcourse quantize` was asked for, and everything that can be refused before any work: `make_job`."""
 
 import hashlib
-import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -11,7 +10,6 @@ from qcourse.checkpoints.compressed_tensors_config import config_of
 from qcourse.checkpoints.dialect_writers import DialectWriter, writer_of
 from qcourse.checkpoints.dialects import DIALECTS
 from qcourse.checkpoints.errors import CheckpointError
-from qcourse.checkpoints.torchao_config import metadata
 from qcourse.layers.config import RulesConfig
 from qcourse.methods.quantizers import QUANTIZERS
 from qcourse.models.llama import LlamaForCausalLM
@@ -21,9 +19,7 @@ from qcourse.models.quantize_transforms import BLIND, LOOKING, check_transforms
 from qcourse.models.subjects import SUBJECTS, name_of
 from qcourse.numerics.kv import KVCacheArgs, kv_args
 from qcourse.numerics.kv import name_of as cache_name
-from qcourse.numerics.qtensor import QTensor
 from qcourse.numerics.schemes import QuantizationScheme
-from qcourse.packing.packed import layout_of
 from qcourse.shapes import Tensor
 
 
@@ -62,20 +58,13 @@ class Job:
     model: LlamaForCausalLM
     written: LlamaForCausalLM
 
-    def packed(self, q: QTensor) -> dict[str, Tensor]:
-        """The tensors of one layer, as this ecosystem's layout has them. Raises ValueError for what it cannot hold."""
-        found = layout_of(self.writer.layout(self.scheme)).pack(self.writer.ready(q))
-        return {leaf: t for leaf, t in found.items() if q.order is not None or leaf not in self.writer.dropped}
-
     def files(self) -> dict[str, Path | str]:
         """What lies beside the weights: the source's tokenizer, and what this ecosystem's readers look for."""
         return files_beside(self.source) | texts(self.writer.beside(self.config))
 
     def said(self, tensors: dict[str, Tensor]) -> dict[str, str]:
-        """What the metadata of a shard with these tensors says: TorchAO's classes; nothing in others."""
-        if self.writer.name != "torchao":
-            return {}
-        return metadata(tensors, self.scheme) | {"tensor_names": json.dumps([n for n, _ in self.model.named_parameters()])}
+        """What the metadata of a shard with these tensors says."""
+        return self.writer.metadata(tensors, self.scheme, [n for n, _ in self.model.named_parameters()])
 
 
 def make_job(

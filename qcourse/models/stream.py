@@ -182,7 +182,7 @@ def quantized_block(
 
     def look(q: QTensor, report: LayerReport) -> None:
         say(report.name)
-        packed = job.packed(q)
+        packed = job.writer.tensors(q, job.scheme)
         if scales is not None:
             packed[layout.input_scale] = torch.tensor([scales[report.name]])
         tensors.update({f"{report.name}.{name}": t for name, t in packed.items()})

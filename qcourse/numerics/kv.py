@@ -89,11 +89,6 @@ class KVCacheArgs:
         """Whether tokens wait in 16 bits before they are rounded."""
         return self.window > 0 or self.key_axis == "channel"
 
-    @property
-    def plain_tokens(self) -> int:
-        """Tokens whose keys have room in 16 bits: sink, window, and one group that is not complete yet."""
-        return self.sink + self.window + (self.group if self.key_axis == "channel" else 0)
-
     def check(self, head_dim: int) -> None:
         """Raise ValueError for a head that these recipes do not cut into whole groups and bytes."""
         for name, args, axis in (("keys", self.keys, self.key_axis), ("values", self.values, "token")):

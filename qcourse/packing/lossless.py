@@ -14,12 +14,13 @@ from qcourse.numerics.qtensor import QTensor
 from qcourse.packing import bits
 
 
-def half_scales(q: QTensor) -> QTensor:
-    """Scales as fp16, which GPTQ's and AWQ's readers expect. Raises ValueError where one is not a number of fp16."""
+def half_scales(q: QTensor, rounding: bool = False) -> QTensor:
+    """Scales as fp16, which GPTQ's and AWQ's readers expect. Raises ValueError where one is not a number of fp16; with
+    `rounding` only where fp16 makes 0, inf or a coarse subnormal of it (an error of more than 2^-10)."""
     if q.scale.dtype == torch.float16:
         return q
-    half = q.scale.half()
-    lost = half.float() != q.scale.float()
+    half, wide = q.scale.half(), q.scale.float()
+    lost = (half.float() - wide).abs() > wide.abs() * (2**-10 if rounding else 0)
     if lost.any():
         raise ValueError(
             f"{int(lost.sum())} of {lost.numel()} scales are no numbers of fp16 (the first: {q.scale[lost][0].item():.6g}), "

@@ -78,11 +78,11 @@ def give_cache(model: LlamaForCausalLM, kv: KVCacheArgs | str, ids: Integer[Tens
     new_cache(model, 1, 1)  # what does not fit is said now
 
 
-def token_bytes(config: LlamaConfig, kv: KVCacheArgs | str | None = None, bits: float = 16) -> float:
-    """Bytes of one token once it is stored: layers · kv_heads · bits of a head's K and V / 8, scales counted; kv None: plain
-    numbers of `bits`."""
-    args = None if kv is None else kv_args(kv)
-    each = 2 * config.head_dim * bits if args is None else args.token_bits(config.head_dim)
+def token_bytes(config: LlamaConfig, kv: KVCacheArgs | str | None = None) -> float:
+    """Bytes of one token once it is stored: layers · kv_heads · bits of a head's K and V / 8, scales counted; kv None: 16
+    bits a number."""
+    args = kv_args(kv)
+    each = 2 * config.head_dim * 16 if args is None else args.token_bits(config.head_dim)
     return config.num_hidden_layers * config.num_key_value_heads * each / 8
 
 
@@ -91,7 +91,7 @@ def sequence_bytes(config: LlamaConfig, context: int, kv: KVCacheArgs | str | No
 
     The same that `QuantizedKVCache(config, 1, context, …).nbytes` says; of a plain cache, in 16 bits.
     """
-    args = None if kv is None else kv_args(kv)
+    args = kv_args(kv)
     if args is None:
         return -(-context // KV_BLOCK) * KV_BLOCK * token_bytes(config)
     heads = config.num_hidden_layers * config.num_key_value_heads

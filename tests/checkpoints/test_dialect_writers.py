@@ -70,6 +70,12 @@ def test_what_would_be_lost_is_said():
     assert torch.equal(dequantize(half_scales(q)), dequantize(q))
     with pytest.raises(ValueError, match="16 of 16 scales are no numbers of fp16"):
         half_scales(tiny)
+    with pytest.raises(ValueError, match="16 of 16 scales"):  # rounded they would be 0
+        half_scales(tiny, rounding=True)
+    near = quantize(torch.randn(8, 64), PRESETS["W4A16_G32"].weights.with_(scale=torch.float32))
+    torch.testing.assert_close(dequantize(half_scales(near, rounding=True)), dequantize(near), rtol=2**-10, atol=0)
+    with pytest.raises(ValueError, match="no numbers of fp16"):
+        half_scales(near)
     with pytest.raises(ValueError, match="unknown layout 'x': one of compressed-tensors"):
         writer_of("x")
     refused = {("awq", "W8A16"): "awq holds integers of 4 bits", ("gptq", "W8A8"): "quantized activations",
