@@ -16,6 +16,7 @@ from qcourse.shapes import Tensor
 from qcourse.study.inspection import Inspection
 
 SHOWN = 8  # codes that are taken apart
+WHOLE = ("plain", "int-quantized", "torchao")  # where a signed code has a byte of its own, and lies there as it is
 
 
 def piece(found: Inspection, name: str | None = None) -> str:
@@ -57,9 +58,11 @@ def lines(method: QuantizedLinearMethod, tensors: dict[str, Tensor], shape: tupl
         more = " …" if t.nbytes > 16 else ""
         told.append(f"  {leaf:20s} {str(t.dtype).removeprefix('torch.'):14s} {' '.join(f'{b:02x}' for b in data)}{more}")
     values = dequantize(q)[0, :SHOWN].tolist()
+    signed = isinstance(q.args.grid, IntGrid) and q.args.grid.signed
+    shift = 1 << (q.args.num_bits - 1) if signed and layout.name not in WHOLE else 0  # the bits as they are stored
     told += ["", f"  k   bits{' ' * max(0, q.args.num_bits - 4)}   code   weight   ({words(q.args.grid)})"]
     for k, (code, w) in enumerate(zip(q.codes[0, :SHOWN].tolist(), values, strict=True)):
-        told.append(f"  {k:<3d} {bits_of(code, q.args.grid):>8s} {shown(code, q.args.grid):>6s}   {w:+.6f}")
+        told.append(f"  {k:<3d} {bits_of(code + shift, q.args.grid):>8s} {shown(code, q.args.grid):>6s}   {w:+.6f}")
     return told
 
 
@@ -68,7 +71,9 @@ def words(grid) -> str:
     if isinstance(grid, FloatGrid):
         return f"sign, {grid.exponent_bits} of exponent, {grid.mantissa_bits} of mantissa"
     if isinstance(grid, IntGrid):
-        return f"{grid.num_bits}-bit integer" + (", stored with 2^(B-1) added where codes are packed" if grid.signed else "")
+        return f"{grid.num_bits}-bit integer" + (
+            ", signed; packed codes are stored with 2^(B-1) added" if grid.signed else ""
+        )
     return f"an index into the {1 << grid.num_bits} values of the grid"
 
 

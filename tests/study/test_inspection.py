@@ -43,6 +43,16 @@ def test_every_reference_file(name):
     assert len(table(found, True)) == len(found.tensors) and head(found)
 
 
+def test_bits_are_those_of_the_file():
+    """GPTQ's first word holds eight codes of one row, lowest first; TorchAO's byte is its code."""
+    for name, leaf, B in (("gptq_v1_asym", "qweight", 4), ("ct_w4a16", "weight_packed", 4), ("ao_int8", "_weight_qdata", 8)):
+        lines = piece(inspect(FILES / name)).splitlines()
+        data = next(line for line in lines if line.split()[:1] == [leaf]).split()[2:]
+        stored = int.from_bytes(bytes(int(b, 16) for b in data[:B]), "little")
+        shown = [int(line.split()[1], 2) for line in lines[-8:]]
+        assert [stored >> (B * k) & ((1 << B) - 1) for k in range(8)] == shown
+
+
 def test_every_key_of_a_config_has_a_line():
     for name in FOLDERS:
         config, _ = inspect(FILES / name).config
