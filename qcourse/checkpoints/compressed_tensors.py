@@ -10,7 +10,7 @@ import torch
 from qcourse.checkpoints import kv_scheme
 from qcourse.checkpoints.keys import Keys
 from qcourse.checkpoints.rules import Rule, ignore
-from qcourse.numerics.formats import NVFP4_ARGS, block_float
+from qcourse.numerics.formats import NVFP4_ARGS, NVFP4_LOCAL, block_float
 from qcourse.numerics.granularity import Granularity, per_block, per_channel, per_group, per_tensor, per_token
 from qcourse.numerics.grids import E2M1, E2M3, E4M3, IntGrid
 from qcourse.numerics.kv import KVCacheArgs
@@ -141,7 +141,8 @@ def granularity_of(a: Keys, strategy: str, G: int | None, block: list | None) ->
 
 def activation_args(a: Keys) -> QuantizationArgs:
     """The args of input activations: int8 or E4M3, symmetric; a scale a token or a group, or one for all, static or not.
-    Floats of 8 or 4 bits in blocks of 32 under powers of two are MXFP8 and MXFP4."""
+    Floats of 8 or 4 bits in blocks of 32 under powers of two are MXFP8 and MXFP4; of 4 bits in blocks of 16 under E4M3 and a
+    number of the file, NVFP4."""
     power_of_two = a.config.get("scale_dtype") == "torch.uint8"
     common(a)
     bits, kind = a.take("num_bits", kind=int, default=8), a.take("type", kind=str, default="int")
@@ -155,10 +156,14 @@ def activation_args(a: Keys) -> QuantizationArgs:
         if (kind, strategy, G, dynamic) != ("float", "group", 32, True) or bits not in (8, 4):
             a.refuse("scale_dtype", "powers of two are read for dynamic floats of 8 or 4 bits in groups of 32")
         return block_float(E4M3 if bits == 8 else E2M1)
+    if strategy == "tensor_group" or dynamic == "local":
+        if (kind, bits, strategy, G, dynamic) != ("float", 4, "tensor_group", 16, "local"):
+            a.refuse("strategy", "'tensor_group' is read for 4-bit floats in groups of 16 (NVFP4), dynamic: 'local'")
+        return NVFP4_LOCAL
     if bits != 8 or kind not in ("int", "float"):
         a.refuse("num_bits", f"{bits}-bit {kind} activations are not read here")
     strategy = strategy or ("group" if G else "token" if dynamic else "tensor")
-    if strategy in ("channel", "block", "tensor_group") or not dynamic and strategy != "tensor" or isinstance(dynamic, str):
+    if strategy in ("channel", "block") or not dynamic and strategy != "tensor" or isinstance(dynamic, str):
         a.refuse("strategy", "activations are read by token or group (dynamic: true), or by tensor")
     grid = IntGrid(8) if kind == "int" else E4M3
     return QuantizationArgs(grid, granularity_of(a, strategy, G, None), scale=torch.float32, dynamic=dynamic)

@@ -130,6 +130,8 @@ def weights_of(args: QuantizationArgs, form: str) -> dict:
 
 def activations_of(args: QuantizationArgs) -> dict:
     """The args of input activations."""
+    if isinstance(args.scale, QuantizationArgs):
+        return common(args, "tensor_group") | {"dynamic": args.dynamic, "scale_dtype": "torch.float8_e4m3fn"}
     found = common(args, strategy_of(args.granularity, "token")) | {"dynamic": args.dynamic}
     return found | ({"scale_dtype": "torch.uint8"} if isinstance(args.scale, Grid) else {})
 

@@ -3,41 +3,52 @@
     compressed-tensors   everything that llm-compressor writes                        vLLM, transformers
     gptq, gptq_v2        integers of 2, 3, 4, 8 bits by group or row                  vLLM, GPTQModel, transformers
     awq                  4 bits by group, always with zero points                     vLLM, GPTQModel
-    modelopt             FP8 (static), FP8 by row × token, NVFP4 weights, MXFP8       vLLM, TensorRT-LLM
+    modelopt             FP8 (static), FP8 by row × token, NVFP4, MXFP8               vLLM, TensorRT-LLM
     torchao              int8, float8 and intx, one code in a byte                    transformers, vLLM
 
 `ready` brings codes into the shape that a layout wants, without loss (packing.lossless): symmetric codes get the zero point
-2^(B-1), bf16 scales become fp16 where fp16 holds them exactly. What would lose something is a ValueError that says what.
+2^(B-1), bf16 scales become fp16 where fp16 holds them exactly, NVFP4's upper scale is turned into its reciprocal. What would
+lose something is a ValueError that says what.
 What is written is read again (`dialects.DIALECTS`) and compared, so nothing leaves that would come back as another scheme.
 Sources: AutoGPTQ/GPTQModel 7, AutoAWQ, ModelOpt 0.47, torchao 0.18, compressed-tensors 0.20.
 """
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
 from qcourse.checkpoints import compressed_tensors_config as ct
-from qcourse.checkpoints import modelopt, torchao_config
+from qcourse.checkpoints import modelopt_config, torchao_config
 from qcourse.checkpoints.dialects import DIALECTS
 from qcourse.checkpoints.errors import CheckpointError
-from qcourse.numerics.formats import NVFP4_ARGS, NVFP4_MODELOPT
+from qcourse.checkpoints.gptq_config import awq_config, gptq_config
 from qcourse.numerics.grids import IntGrid
+from qcourse.numerics.kv import KVCacheArgs, name_of
 from qcourse.numerics.qtensor import QTensor
-from qcourse.numerics.schemes import QuantizationArgs, QuantizationScheme, is_float
-from qcourse.packing.lossless import half_scales, multiplying, signed_where_needed, unsigned_where_needed, with_zero_points
+from qcourse.numerics.schemes import QuantizationArgs, QuantizationScheme
+from qcourse.numerics.two_level import divides
+from qcourse.packing.lossless import (
+    dividing,
+    dividing_scheme,
+    half_scales,
+    multiplying,
+    multiplying_scheme,
+    signed_where_needed,
+    unsigned_where_needed,
+    with_zero_points,
+)
 from qcourse.packing.packed import layout_of
 from qcourse.shapes import Tensor
-
-MADE_BY = "qcourse"
-GPTQ_BITS = (2, 3, 4, 8)
 
 
 @dataclass(frozen=True)
 class DialectWriter:
     """config(scheme, ignore) → quantization_config · layout(scheme) → a name of LAYOUTS · ready(q) → the same values as that
-    layout stores them · beside(config) → other JSON files of the folder · dropped: tensors that need not be written.
+    layout stores them, and says(scheme) their scheme · beside(config) → other JSON files of the folder · dropped: tensors
+    that need not be written · cache(recipe) → what the config says of a KV cache's scales, None: it has no words for them,
+    and cache_names: end of their names → what it is here · shaped(tensor): in the shape that is usual here.
     All raise ValueError, saying what this ecosystem has no words or no place for."""
 
     name: str
@@ -46,11 +57,25 @@ class DialectWriter:
     ready: Callable[[QTensor], QTensor] = lambda q: q
     beside: Callable[[dict], dict[str, dict]] = lambda config: {}
     dropped: tuple[str, ...] = ()
+    says: Callable[[QuantizationScheme], QuantizationScheme] = lambda scheme: scheme
+    cache: Callable[[KVCacheArgs], dict] | None = None
+    cache_names: dict[str, str] = field(default_factory=dict)
+    shaped: Callable[[Tensor], Tensor] = lambda t: t
 
-    def tensors(self, q: QTensor, scheme: QuantizationScheme) -> dict[str, Tensor]:
-        """The tensors of one layer, without those that need not be written. Raises ValueError for what would be lost."""
-        found = layout_of(self.layout(scheme)).pack(self.ready(q))
-        return {leaf: t for leaf, t in found.items() if q.order is not None or leaf not in self.dropped}
+    def tensors(self, q: QTensor, scheme: QuantizationScheme, input_scale: float | None = None) -> dict[str, Tensor]:
+        """The tensors of one layer, without those that need not be written. input_scale: the static one of `scheme`'s
+        activations. Raises ValueError for what would be lost."""
+        layout, there = layout_of(self.layout(scheme)), self.says(scheme).input_activations
+        found = layout.pack(self.ready(q))
+        if input_scale is not None:
+            turned = divides(there) != divides(scheme.input_activations)
+            found[layout.input_scale] = torch.tensor([1 / input_scale if turned else input_scale])
+        return {leaf: self.shaped(t) for leaf, t in found.items() if q.order is not None or leaf not in self.dropped}
+
+    def named(self, scales: dict[str, Tensor]) -> dict[str, Tensor]:
+        """A KV cache's scales (….self_attn.k_scale) under this ecosystem's names."""
+        ends = {name: next((end for end in self.cache_names if name.endswith(end)), "") for name in scales}
+        return {n.removesuffix(end) + self.cache_names.get(end, end): self.shaped(scales[n]) for n, end in ends.items()}
 
     def metadata(self, tensors: dict[str, Tensor], scheme: QuantizationScheme, names: list[str]) -> dict[str, str]:
         """What a shard says of itself: TorchAO's classes; nothing in others. names: all parameters of the model, which every
@@ -59,24 +84,28 @@ class DialectWriter:
             return {}
         return torchao_config.metadata(tensors, scheme) | {"tensor_names": json.dumps(names)}
 
-    def written(self, scheme: QuantizationScheme, ignore: tuple[str, ...] = ct.IGNORED) -> dict:
-        """`config`, read again and compared. Raises ValueError for a scheme that would come back as another."""
-        config = self.config(scheme, ignore)
+    def written(
+        self, scheme: QuantizationScheme, ignore: tuple[str, ...] = ct.IGNORED, kv_cache: KVCacheArgs | None = None
+    ) -> dict:
+        """`config`, read again and compared; with the words for a KV cache whose static scales are in the file. Raises
+        ValueError for a scheme that would come back as another, and for a cache that this ecosystem has no words for."""
+        config, wanted = self.config(scheme, ignore), self.says(scheme)
+        if kv_cache is not None and self.cache is None:
+            able = ", ".join(w.name for w in WRITERS.values() if w.cache is not None)
+            raise ValueError(f"{self.name} has no words for the scales of a KV cache ({name_of(kv_cache)}), but {able} have")
         try:
             read = DIALECTS[config["quant_method"]](config, "quantization_config", {})[-1].scheme
         except CheckpointError as e:
             raise ValueError(str(e)) from e
-        if not same_values(read.weights, scheme.weights) or read.input_activations != scheme.input_activations:
+        if not same_values(read.weights, wanted.weights) or read.input_activations != wanted.input_activations:
             raise ValueError(
                 f"{self.name} would be read as another scheme than it is: {read.weights.grid}, {read.weights.zero}"
             )
-        return config
+        return config | (self.cache(kv_cache) if kv_cache is not None else {})
 
 
 def same_values(read: QuantizationArgs, made: QuantizationArgs) -> bool:
     """Whether two recipes are stored alike, but for the dtype of plain scales and for how "symmetric" is written down."""
-    if {True} == {a.same_storage(NVFP4_ARGS) or a.same_storage(NVFP4_MODELOPT) for a in (read, made)}:
-        return True
     if isinstance(read.grid, IntGrid) and isinstance(made.grid, IntGrid):
         return read.grid.num_bits == made.grid.num_bits and read.granularity == made.granularity
     return ct.same_file(read, made)
@@ -91,74 +120,22 @@ def unsigned_scheme(scheme: QuantizationScheme) -> QuantizationScheme:
     return replace(scheme, weights=w.with_(grid=grid, zero=grid))
 
 
-def integers(scheme: QuantizationScheme, name: str, legal: tuple[int, ...]) -> QuantizationArgs:
-    """The weights' args. Raises ValueError unless they are integers of these bits, by row or group, and nothing else."""
-    w = scheme.weights
-    if scheme.input_activations is not None:
-        raise ValueError(f"{name} has no words for quantized activations")
-    plain = (
-        isinstance(w.grid, IntGrid) and is_float(w.scale) and (w.zero is None or w.zero == w.grid) and w.zero_in == "steps"
-    )
-    if not plain or w.num_bits not in legal or w.granularity.rows != 1:
-        raise ValueError(
-            f"{name} holds integers of {', '.join(map(str, legal))} bits by group or row; not {w.grid}, {w.granularity}"
-        )
-    return w
-
-
-def exceptions(ignore: tuple[str, ...]) -> dict:
-    """GPTQModel's words for layers that stay in 16 bits."""
-    names = [n for n in ignore if n != "lm_head"]
-    return {"dynamic": {f"-:{n.removeprefix('re:')}": {} for n in names}} if names else {}
+def compressed_tensors_scheme(scheme: QuantizationScheme) -> QuantizationScheme:
+    """As compressed-tensors stores it."""
+    return dividing_scheme(unsigned_scheme(scheme))
 
 
 def gptq(version: int) -> DialectWriter:
     """AutoGPTQ's folder; version 1 stores z - 1."""
     name = "gptq" if version == 1 else "gptq_v2"
-
-    def config(scheme: QuantizationScheme, ignore: tuple[str, ...]) -> dict:
-        w = integers(scheme, name, GPTQ_BITS)
-        found = {"quant_method": "gptq", "bits": w.num_bits, "group_size": w.group_size or -1, "desc_act": False,
-                 "sym": w.zero is None, "lm_head": False, "checkpoint_format": name, "format": name, "pack_dtype": "int32",
-                 "meta": {"quantizer": [MADE_BY]}}  # fmt: skip
-        return found | exceptions(ignore)
-
-    return DialectWriter(name, config, lambda scheme: name, lambda q: half_scales(unsigned_where_needed(q)),
-                         lambda config: {"quantize_config.json": {k: v for k, v in config.items() if k != "quant_method"}},
-                         ("g_idx",))  # fmt: skip
-
-
-def awq_config(scheme: QuantizationScheme, ignore: tuple[str, ...]) -> dict:
-    """AutoAWQ's words, as transformers has them."""
-    w = integers(scheme, "awq", (4,))
-    left = [n for n in ignore if n != "lm_head"]
-    return {"quant_method": "awq", "bits": 4, "group_size": w.group_size or -1, "zero_point": True, "version": "gemm",
-            "modules_to_not_convert": left or None}  # fmt: skip
-
-
-def modelopt_name(scheme: QuantizationScheme) -> tuple[str, str]:
-    """(quant_algo, layout) of a scheme. Raises ValueError where ModelOpt has none that is written here."""
-    w = scheme.weights.with_(scale=NVFP4_MODELOPT.scale) if scheme.weights.same_storage(NVFP4_ARGS) else scheme.weights
-    for name, (theirs, layout) in modelopt.ALGORITHMS.items():
-        if ct.same_file(w, theirs.weights) and scheme.input_activations == theirs.input_activations:
-            return name, layout
-    raise ValueError(
-        f"ModelOpt has no algorithm for {w.grid}, {w.granularity} that is written here: {', '.join(modelopt.ALGORITHMS)}"
+    return DialectWriter(
+        name,
+        lambda scheme, ignore: gptq_config(scheme, ignore, name),
+        lambda scheme: name,
+        lambda q: half_scales(unsigned_where_needed(q)),
+        lambda config: {"quantize_config.json": {k: v for k, v in config.items() if k != "quant_method"}},
+        ("g_idx",),
     )
-
-
-def modelopt_config(scheme: QuantizationScheme, ignore: tuple[str, ...]) -> dict:
-    """ModelOpt's words, in config.json's form."""
-    return {"quant_method": "modelopt", "quant_algo": modelopt_name(scheme)[0], "ignore": list(ignore),
-            "producer": {"name": MADE_BY}}  # fmt: skip
-
-
-def modelopt_beside(config: dict) -> dict[str, dict]:
-    """hf_quant_config.json, which older readers look for."""
-    size = {"W4A16_NVFP4": 16, "MXFP8": 32}.get(config["quant_algo"])
-    inner = {"quant_algo": config["quant_algo"], "kv_cache_quant_algo": None, "exclude_modules": config["ignore"]}
-    inner |= {} if size is None else {"group_size": size}
-    return {"hf_quant_config.json": {"producer": config["producer"], "quantization": inner}}
 
 
 def torchao_ready(q: QTensor) -> QTensor:
@@ -176,14 +153,26 @@ WRITERS: dict[str, DialectWriter] = {
     for w in (
         DialectWriter(
             "compressed-tensors",
-            lambda scheme, ignore: ct.config_of(unsigned_scheme(scheme), ignore),
-            lambda scheme: ct.format_of(unsigned_scheme(scheme)),
-            unsigned_where_needed,
+            lambda scheme, ignore: ct.config_of(compressed_tensors_scheme(scheme), ignore),
+            lambda scheme: ct.format_of(compressed_tensors_scheme(scheme)),
+            lambda q: dividing(unsigned_where_needed(q)),
+            says=compressed_tensors_scheme,
+            cache=lambda recipe: {"kv_cache_scheme": ct.kv_scheme.write(recipe)},
         ),
         gptq(1),
         gptq(2),
         DialectWriter("awq", awq_config, lambda scheme: "awq", lambda q: half_scales(with_zero_points(q))),
-        DialectWriter("modelopt", modelopt_config, lambda s: modelopt_name(s)[1], multiplying, modelopt_beside),
+        DialectWriter(
+            "modelopt",
+            lambda scheme, ignore: modelopt_config.config_of(multiplying_scheme(scheme), ignore),
+            lambda scheme: modelopt_config.algorithm(multiplying_scheme(scheme))[1],
+            multiplying,
+            modelopt_config.beside,
+            says=multiplying_scheme,
+            cache=modelopt_config.cache_of,
+            cache_names={ours: theirs for theirs, ours in modelopt_config.KV_PLACES.items()},
+            shaped=modelopt_config.shaped,
+        ),
         DialectWriter("torchao", torchao_config.config_of, lambda scheme: "torchao", torchao_ready),
     )
 }

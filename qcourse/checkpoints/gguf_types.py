@@ -19,11 +19,12 @@ GGML_TYPES = {  # name: (id, weights of a block, bytes of a block)
     "IQ4_NL": (20, 32, 18),
     "BF16": (30, 1, 2),
     "TQ2_0": (35, 256, 66),
+    "MXFP4": (39, 32, 17),
 }
 NAME_OF = {number: name for name, (number, _, _) in GGML_TYPES.items()}
 NOT_READ = {  # known, but not read here
     4: "Q4_2", 5: "Q4_3", 9: "Q8_1", 15: "Q8_K", 16: "IQ2_XXS", 17: "IQ2_XS", 18: "IQ3_XXS", 19: "IQ1_S", 21: "IQ3_S",
     22: "IQ2_S", 23: "IQ4_XS", 24: "I8", 25: "I16", 26: "I32", 27: "I64", 28: "F64", 29: "IQ1_M", 31: "Q4_0_4_4",
     32: "Q4_0_4_8", 33: "Q4_0_8_8", 34: "TQ1_0", 36: "IQ4_NL_4_4", 37: "IQ4_NL_4_8", 38: "IQ4_NL_8_8",
-    39: "MXFP4", 40: "NVFP4", 41: "Q1_0",
+    40: "NVFP4", 41: "Q1_0",
 }  # fmt: skip

@@ -9,6 +9,7 @@ first is absent:
     FP8                        E4M3 by tensor, activations too, under a fixed scale: weight, weight_scale (), input_scale ()
     FP8_PER_CHANNEL_PER_TOKEN  E4M3 by row, activations by token: weight, weight_scale (N)
     W4A16_NVFP4                weight uint8, weight_scale E4M3, weight_scale_2 () that multiplies
+    NVFP4                      the same, and activations in 4 bits, too, under input_scale () that multiplies
     MXFP8                      E4M3 in blocks of 32 under powers of two, activations likewise: weight, weight_scale uint8
 
 Names in `exclude_modules` are whole ones, or end in a wildcard ("model.layers.0*", "model.layers.0.*"), as `fnmatch` reads
@@ -24,7 +25,7 @@ from qcourse.checkpoints.errors import CheckpointError
 from qcourse.checkpoints.keys import Keys
 from qcourse.checkpoints.renamed import Renamed
 from qcourse.checkpoints.rules import EVERY, Rule
-from qcourse.numerics.formats import NVFP4_MODELOPT, block_float
+from qcourse.numerics.formats import NVFP4_MODELOPT, NVFP4_MODELOPT_LOCAL, block_float
 from qcourse.numerics.grids import E4M3
 from qcourse.numerics.kv import KV_PRESETS, KVCacheArgs
 from qcourse.numerics.schemes import PRESETS, QuantizationArgs, QuantizationScheme
@@ -34,11 +35,10 @@ ALGORITHMS: dict[str, tuple[QuantizationScheme, str]] = {  # → scheme, layout
     "FP8": (PRESETS["FP8"], "float-quantized"),
     "FP8_PER_CHANNEL_PER_TOKEN": (PRESETS["FP8_DYNAMIC"], "float-quantized"),
     "W4A16_NVFP4": (QuantizationScheme(NVFP4_MODELOPT), "modelopt-nvfp4"),
+    "NVFP4": (QuantizationScheme(NVFP4_MODELOPT, NVFP4_MODELOPT_LOCAL), "modelopt-nvfp4"),
     "MXFP8": (QuantizationScheme(MXFP8, MXFP8), "mxfp8-quantized"),
 }
 REFUSED = {  # known, and why nothing here reads it
-    "NVFP4": "its activations are 4-bit floats under a scale of the file (input_scale), which no scheme here has; "
-    "W4A16_NVFP4 is the same without them",
     "FP8_PB_WO": "its scales lie in another shape than those of DeepSeek's or compressed-tensors' blocks",
     "MIXED_PRECISION": "a format a layer",
     **dict.fromkeys(("NVFP4_AWQ", "NVFP4_SVD", "W4A16_AWQ", "W4A8_AWQ", "W8A8_SQ_PER_CHANNEL"),

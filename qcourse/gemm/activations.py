@@ -2,6 +2,7 @@
 
 dynamic   the scale is computed from the token itself: no calibration, one extra pass over x
 static    one scale for all tokens, a tensor of the file: cheapest, and at the mercy of the loudest channel
+local     NVFP4: each 16 values find their own small scale, under a static number above
 """
 
 import torch
@@ -39,7 +40,7 @@ def fake_quantize_input(
     x: Float[Tensor, "*lead K"], args: QuantizationArgs, scale: Tensor | None
 ) -> Float[Tensor, "*lead K"]:
     """x̂ in x's dtype, for products that have no codes of x to multiply. Raises what `quantize_input` raises."""
-    if scale is None:
-        return dequantize(quantize(x, args, "the layer's input"), x.dtype)
+    if scale is None or args.dynamic == "local":
+        return dequantize(quantize(x, args, "the layer's input", above=scale), x.dtype)
     codes, scale = quantize_input(x.reshape(-1, x.shape[-1]), args, scale)
     return (args.grid.decode(codes) * scale).to(x.dtype).view(x.shape)

@@ -104,7 +104,7 @@ def choose(
     ValueError for a static scale that is missing, surplus, or not a positive number.
     """
     device = torch.device(device or p.data.device).type
-    static = activations is not None and not activations.dynamic
+    static = activations is not None and activations.calibrated
     if static != (input_scale is not None):
         raise ValueError(
             "static activations need their input_scale" if static else "input_scale belongs to static activations"

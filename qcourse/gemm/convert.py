@@ -1,7 +1,7 @@
 """A packed weight → its values Ŵ, in one pass: by a compiled loop where there is one, else unpacked and then multiplied.
 
     layouts                              formats                                      loop
-    gguf                                 all twelve                                   convert_loops.blocks
+    gguf                                 all thirteen                                 convert_loops.blocks
     row, words, pack-quantized           integers and floats of 2 to 8 bits, MX       convert_loops.along_k
     plain, int-quantized                 a code in a byte                             along_k
     float-quantized, fp8                 E4M3: a scale a tensor, channel, rectangle   along_k
@@ -96,9 +96,9 @@ def gguf_loop(kind: str) -> task:
         where[name], at = at, at + size
     low, high, *_ = *((where[name], B, width) for name, B, width in block.planes), (0, 0, 0)
     sub = (SCALES[kind], where["scales"], block.weights // SUB_BLOCKS.get(kind, 16)) if kind in SCALES else (0, 0, 0)
-    places = where["d"], where.get("m", where.get("dmin", -1))
-    offset = -1 if kind in ("IQ4_NL", "TQ2_0") else -128 if kind == "Q8_0" else block.offset or 0
-    return loop("convert_loops", "blocks", (block.weights, block.bytes), low, high, places, sub, offset)
+    places = where.get("d", where.get("e")), where.get("m", where.get("dmin", -1))
+    offset = -1 if kind in ("IQ4_NL", "TQ2_0", "MXFP4") else -128 if kind == "Q8_0" else block.offset or 0
+    return loop("convert_loops", "blocks", (block.weights, block.bytes), low, high, places, sub, offset, "e" in where)
 
 
 def gguf(p: PackedWeight) -> Found:

@@ -34,6 +34,13 @@ def half(w, n, at):
 
 
 @part
+def power(w, n, at):
+    """2^(e - 127) of a byte e: E8M0, whose 255 is NaN."""
+    e = u32(w[n, at])
+    return u32(u32(0x00400000) if e == 0 else u32(0x7FC00000) if e == 255 else e << u32(23)).view(f32)
+
+
+@part
 def within(value):
     """What overflows becomes the largest number; NaN stays."""
     return MOST if value > MOST else -MOST if value < -MOST else value
@@ -62,9 +69,10 @@ def of_plane(w, n, at, k, bits, width):
     return plane(w, n, at + run * width + rest % width, bits * (rest // width), (1 << bits) - 1)
 
 
-def blocks(sizes, low, high, places, scales, offset):
+def blocks(sizes, low, high, places, scales, offset, exponent):
     """sizes: weights and bytes of a block · low, high: planes (byte, bits, width), width 0: none · places of d and m or -1
-    scales: (kind, byte, weights of a sub-block) · offset: of the codes, -128: int8, -1: a table says."""
+    scales: (kind, byte, weights of a sub-block) · offset: of the codes, -128: int8, -1: a table says · exponent: whether d
+    is one byte, E8M0."""
     (weights, size), (at, bits, width), (high_at, high_bits, high_width) = sizes, low, high
     (d_at, m_at), (kind, scales_at, sub) = places, scales
     flip, less = (128, 128) if offset == -128 else (0, max(offset, 0))
@@ -79,7 +87,7 @@ def blocks(sizes, low, high, places, scales, offset):
             for n in range(n0, n1):
                 for i in range(out.shape[1] // weights):
                     begin = i * size
-                    d = half(w, n, begin + d_at)
+                    d = power(w, n, begin + d_at) if exponent else half(w, n, begin + d_at)
                     m = half(w, n, begin + m_at) if m_at >= 0 else f32(0)
                     for j in range(weights // sub):
                         s, z = d, -m

@@ -97,7 +97,7 @@ def filled(tensors: dict[str, Tensor], x: Tensor, G: int, which: tuple, *more: i
 def gguf(x: Tensor, args: QuantizationArgs, layout: str) -> dict[str, Tensor] | None:
     """Blocks, or what another layout makes of them. (The recipe has to be the very one, with its way of finding scales.)"""
     kind = next((kind for kind, theirs in GGUF_ARGS.items() if theirs == args), None)
-    if kind is None or x.shape[1] % BLOCKS[kind].weights:
+    if kind not in GGUF or x.shape[1] % BLOCKS[kind].weights:
         return None
     (which, at_once), (N, K), block = GGUF[kind], x.shape, BLOCKS[kind]
     tensors = {"blocks": torch.empty(N, K // block.weights * block.bytes, dtype=torch.uint8)}

@@ -64,7 +64,7 @@ class RulesConfig(QuantizationConfig):
         rules, own_head = ends(config)
         rules += layer_rules(config) if of_layers else []
         scales = config.get("input_scales")
-        if any(s and s.input_activations and not s.input_activations.dynamic for s in (r.scheme for r in rules)) != (
+        if any(s and s.input_activations and s.input_activations.calibrated for s in (r.scheme for r in rules)) != (
             scales is not None
         ):
             raise ValueError("input_scales ({layer: scale}) belong to schemes with static activations, and only there")

@@ -15,6 +15,8 @@ from itertools import accumulate
 import torch
 from torch import nn
 
+from qcourse.numerics.schemes import QuantizationScheme
+from qcourse.numerics.two_level import divides
 from qcourse.packing.layout import Slot
 from qcourse.shapes import Tensor
 
@@ -100,7 +102,7 @@ def one_method(prefix: str, methods: dict[str, object]):
             )
     scales = [s for s in (getattr(m, "input_scale", None) for m in methods.values()) if s is not None]
     if scales:
-        method.input_scale = largest(torch.tensor(scales, dtype=torch.float64), prefix).item()
+        method.input_scale = widest(torch.tensor(scales, dtype=torch.float64), prefix, method.scheme).item()
     return method
 
 
@@ -120,16 +122,17 @@ def format_of(method) -> str:
     return ", ".join(words + ([] if layout is None else [f"layout {layout.name}"]))
 
 
-def largest(scales: Tensor, prefix: str) -> Tensor:
+def widest(scales: Tensor, prefix: str, scheme: QuantizationScheme) -> Tensor:
     """One static scale for the x that all parts read: the largest of theirs, as engines take it, and said where they differ.
+    (Of NVFP4's numbers that divide, the smallest, where vLLM takes the largest and clips.)
 
     Nothing is clipped that was not before. A part whose own scale was s now reads x rounded in steps of the largest: its
     error grows from s/2 to largest/2 (integers), so its outputs are no longer those of a layer of its own.
     """
-    top = scales.max()
-    if (scales < top).any():
+    top = scales.min() if divides(scheme.input_activations) else scales.max()
+    if (scales != top).any():
         logging.getLogger("qcourse").warning(
-            "%s: its parts have static input scales of their own (%s), and x is rounded once, with the largest: the outputs "
+            "%s: its parts have static input scales of their own (%s), and x is rounded once, with the widest: the outputs "
             "of the others are not those of separate layers. Calibrate them together",
             prefix, ", ".join(f"{s:.4g}" for s in scales.flatten().tolist()),
         )  # fmt: skip

@@ -16,7 +16,7 @@ from torch import nn
 from qcourse.gemm.choose import choose, home
 from qcourse.gemm.convert import dequantize_packed
 from qcourse.gemm.convert_quantize import quantize_packed
-from qcourse.layers.merged import held, largest, parts_of, refuse_cuts
+from qcourse.layers.merged import held, parts_of, refuse_cuts, widest
 from qcourse.layers.method import LinearMethodBase
 from qcourse.numerics.joined import joined
 from qcourse.numerics.qtensor import QTensor
@@ -52,7 +52,7 @@ class QuantizedLinearMethod(LinearMethodBase):
     def static(self) -> bool:
         """Whether the activations' scale is fixed beforehand."""
         a = self.scheme.input_activations
-        return a is not None and not a.dynamic
+        return a is not None and a.calibrated
 
     def create_weights(
         self, layer, input_size_per_partition, output_partition_sizes, input_size, output_size, params_dtype, **extra
@@ -120,7 +120,7 @@ class QuantizedLinearMethod(LinearMethodBase):
                 input_scale = torch.tensor(input_scale, dtype=torch.float32, device=packed.data.device)
         else:
             if self.static and self.layout.input_scale:
-                input_scale = largest(tensors.pop(self.layout.input_scale), layer.prefix)
+                input_scale = widest(tensors.pop(self.layout.input_scale), layer.prefix, self.scheme)
             packed = self.repacked(tensors, layer)
         for name in [n for n, _ in layer.named_parameters() if n != "bias"]:
             delattr(layer, name)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 import torch
 
+from qcourse.numerics import two_level
+from qcourse.numerics.args import QuantizationArgs
 from qcourse.shapes import Float, Tensor
 
 STRIP = 512  # rows of the Hessian at once
@@ -87,6 +89,15 @@ class InputStats:
             lowest = 1 - max(0, len(self.largest) - 1) / (self.tokens * self.K)
             raise ValueError(f"percentile {p}: between {lowest:.4g} and 1 for {self.tokens} tokens (keep_largest)")
         return self.largest[above].item()
+
+
+def static_scale(stats: InputStats, args: QuantizationArgs) -> float:
+    """The number of a file under which all that was seen fits: absmax over the grid's largest value; for scales of two
+    levels the upper one, in the file's direction (NVFP4: 448·6 / absmax divides, its reciprocal multiplies)."""
+    peak = max(stats.absmax.max().item(), 1e-12)
+    if isinstance(args.scale, QuantizationArgs):
+        return two_level.upper(torch.tensor(peak), args.scale.grid.limit, args).item()
+    return peak / args.grid.limit
 
 
 @torch.inference_mode()

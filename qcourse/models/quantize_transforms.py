@@ -16,7 +16,7 @@ import torch
 
 from qcourse.layers.linear import Linear
 from qcourse.methods.awq import awq
-from qcourse.methods.calibration import InputStats
+from qcourse.methods.calibration import InputStats, static_scale
 from qcourse.methods.folding import Fold
 from qcourse.methods.rotation import rotate
 from qcourse.methods.smoothquant import smooth
@@ -84,9 +84,8 @@ def observe_block(run: Callable, layers: dict[str, Linear], states: list[torch.T
 
 
 def input_scales(stats: dict[str, InputStats], scheme: QuantizationScheme) -> dict[str, float]:
-    """The static scale of every layer's input: its absmax over the largest value of the grid."""
-    limit = scheme.input_activations.grid.limit
-    return {name: max(s.absmax.max().item(), 1e-12) / limit for name, s in stats.items()}
+    """The static scale of every layer's input."""
+    return {name: static_scale(s, scheme.input_activations) for name, s in stats.items()}
 
 
 def to_16_bits(part: torch.nn.Module) -> None:

@@ -27,7 +27,8 @@ class QuantizationArgs:
     scaling   how the scale is found: numerics.scaling (absmax … round_up), two_level (NVFP4), ggml (GGUF's types), nf4 and
               centred (NF4 and its scales). "minmax" needs a zero point, most others have none. It is no part of what is
               stored: `same_storage` compares without it
-    dynamic   of activations: False when the scale is fixed beforehand (a tensor of the file)
+    dynamic   of activations: False when the scale is fixed beforehand (a tensor of the file); "local" when that is so of
+              the number above the scales only (NVFP4): every block's own scale comes from the token
 
     Raises ValueError when these contradict each other.
     """
@@ -38,7 +39,7 @@ class QuantizationArgs:
     scale: "QuantizationArgs | Grid | torch.dtype" = torch.bfloat16
     zero: "QuantizationArgs | Grid | torch.dtype | None" = None
     zero_in: str = "steps"
-    dynamic: bool = True
+    dynamic: bool | str = True
 
     def __post_init__(self):
         if self.scaling not in SCALINGS:
@@ -53,6 +54,8 @@ class QuantizationArgs:
             and self.scaling not in ("max", "ggml")
         ):
             raise ValueError(f"{self.grid} without a zero point: negative weights have no code; this needs scaling='minmax'")
+        if self.dynamic not in (True, False, *(["local"] if isinstance(self.scale, QuantizationArgs) else [])):
+            raise ValueError(f"dynamic={self.dynamic!r}: True, False, or 'local' for scales of two levels (NVFP4)")
         if self.zero_in not in ("steps", "weights", "tensor"):
             raise ValueError(f"zero_in={self.zero_in!r}: 'steps' for s·(q - z), 'weights' or 'tensor' for s·q - m")
         for name, how in (("scale", self.scale), ("zero", self.zero)):
@@ -63,6 +66,11 @@ class QuantizationArgs:
     def symmetric(self) -> bool:
         """No zero point: real 0 is code 0."""
         return self.zero is None
+
+    @property
+    def calibrated(self) -> bool:
+        """Of activations: whether a number of the file, found on a text, stands for all tokens."""
+        return self.dynamic is not True
 
     @property
     def num_bits(self) -> int:

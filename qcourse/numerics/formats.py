@@ -48,6 +48,7 @@ def super_scale(num_bits: int, signed: bool, count: int) -> QuantizationArgs:
 
 
 NVFP4_ARGS, NVFP4_MODELOPT = nvfp4("inverse"), nvfp4("absmax")
+NVFP4_LOCAL, NVFP4_MODELOPT_LOCAL = (args.with_(dynamic="local") for args in (NVFP4_ARGS, NVFP4_MODELOPT))  # activations
 MXFP4_ARGS = block_float(E2M1)
 NF4_SCALE = QuantizationArgs(DYNAMIC8, per_run(256), "centred", scale=FP32, zero=FP32, zero_in="tensor")
 NF4_ARGS = QuantizationArgs(NF4, per_group(64), "nf4", scale=NF4_SCALE)
@@ -64,4 +65,5 @@ GGUF_ARGS = {
     "Q4_K": shifted(4, super_scale(6, False, 8)),
     "Q5_K": shifted(5, super_scale(6, False, 8)),
     "Q6_K": symmetric(IntGrid(6), super_scale(8, True, 16), 16),
+    "MXFP4": symmetric(E2M1, E8M0),
 }

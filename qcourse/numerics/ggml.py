@@ -4,6 +4,7 @@
     Q4_1 Q5_1   d = (max - min) / (2^B - 1)
     Q8_0        d = absmax / 127                                      halves away from zero
     TQ2_0       d = absmax, codes -1, 0, 1
+    MXFP4       d = 2^(floor(log2(absmax)) - 2), and of two values that are equally near the smaller one
     K-quants, IQ4_NL                                                  numerics.ggml_search
 
 Two things differ from `quantize`: codes are made with d as it is *before* it is rounded to fp16, and by multiplying by 1/d.
@@ -14,7 +15,7 @@ import torch
 
 from qcourse.numerics import ggml_search
 from qcourse.numerics.args import QuantizationArgs
-from qcourse.numerics.codebooks import TQ2
+from qcourse.numerics.codebooks import E8M0, TQ2
 from qcourse.numerics.ggml_fits import half, reciprocal
 from qcourse.numerics.grids import IntGrid
 from qcourse.numerics.qtensor import QTensor
@@ -35,6 +36,8 @@ def quantize_blocks(blocks: Float[Tensor, "R C G"], args: QuantizationArgs, impo
     if importance is not None:
         raise ValueError(f"{args.grid} with one scale a block is not searched for: importance would change nothing")
     R, C, G = blocks.shape
+    if args.scale == E8M0:
+        return power_of_two(blocks.float(), args)
     codes = torch.empty((R * C, G), dtype=args.grid.dtype, device=blocks.device)
     d, m = (torch.empty(R * C, dtype=torch.float32, device=blocks.device) for _ in "dm")
     rule = shifted if args.zero is not None else rule_of(args)
@@ -52,6 +55,15 @@ def rule_of(args: QuantizationArgs):
     if isinstance(args.grid, IntGrid):
         return signed_extreme
     raise ValueError(f"scaling='ggml' is for GGUF's formats; {args.grid} with one scale a block is none of them")
+
+
+def power_of_two(blocks: Float[Tensor, "R C G"], args: QuantizationArgs) -> Found:
+    """MXFP4: the OCP scale, floor(log2(absmax)) - 2; codes by the nearest value, of two the one towards zero."""
+    exponents = E8M0.encode(blocks.abs().amax(-1) / 4)
+    values = args.grid.decode(torch.arange(8, dtype=torch.uint8, device=blocks.device))
+    y = blocks.abs() / E8M0.decode(exponents).unsqueeze(-1)
+    codes = torch.bucketize(y, (values[1:] + values[:-1]) / 2).to(torch.uint8)
+    return codes.add_(((blocks < 0) & (codes > 0)).to(torch.uint8) * 8), exponents, None
 
 
 def loudest(x: Float[Tensor, "n G"]) -> Float[Tensor, "n 1"]:

@@ -55,6 +55,7 @@ def quantize(
     name: str = "W",
     importance: Float[Tensor, "n"] | None = None,
     peak: float | None = None,
+    above: Float[Tensor, "1 1"] | None = None,
 ) -> QTensor:
     """Round W to the nearest codes of `args.grid`, one scale a block of `args.granularity`.
 
@@ -64,7 +65,7 @@ def quantize(
     tensor([[-127,   51]], dtype=torch.int8)
 
     importance: how much each column matters (an imatrix), for GGUF's searched formats · peak: max|w| over matrices that
-    share NVFP4's upper scale.
+    share NVFP4's upper scale · above: that upper scale as a file holds it (activations); louder blocks saturate.
 
     Raises ValueError if K % G != 0 (naming both and the nearest legal G), for NaN/inf (naming `name` and the
     index), and TypeError for a dtype other than fp32, fp16, bf16. Computed in fp32 on W's device, with the scale as it
@@ -76,25 +77,25 @@ def quantize(
     blocks = args.granularity.blocks(W)
     top = scaling.block_absmax(blocks)
     refuse_nonfinite(W, top, name)
-    refuse_unused(args, importance, peak)
+    refuse_unused(args, importance, peak if above is None else above)
     if args.scaling == "ggml":
         codes, kept, kept_zero = ggml.quantize_blocks(blocks, args, importance)
     elif args.scaling == "centred":
         codes, kept, kept_zero = centred(W, args)
     elif args.scaling in TWO_LEVEL:
-        kept, s = two_level.scales(blocks, top, args, peak)
+        kept, s = two_level.scales(blocks, top, args, peak, above)
         codes, kept_zero = rounded(blocks, s, None, args, lambda x, s: (x / s).add_(0.0)), None  # -0 → 0, as the others do
     else:
         codes, kept, kept_zero = stepwise(blocks, args)
     return QTensor(args.granularity.unblocks(codes, W.shape), kept, kept_zero, args)
 
 
-def refuse_unused(args: QuantizationArgs, importance, peak) -> None:
+def refuse_unused(args: QuantizationArgs, importance, above) -> None:
     """Raise ValueError for what this recipe would not look at."""
     if importance is not None and args.scaling != "ggml":
         raise ValueError(f"importance is for GGUF's searched formats; scaling={args.scaling!r} would not look at it")
-    if peak is not None and args.scaling not in TWO_LEVEL:
-        raise ValueError(f"peak is for scales of two levels (NVFP4); scaling={args.scaling!r} would not look at it")
+    if above is not None and args.scaling not in TWO_LEVEL:
+        raise ValueError(f"peak and above are for scales of two levels (NVFP4); {args.scaling!r} would not look at it")
 
 
 def stepwise(blocks: Tensor, args: QuantizationArgs) -> tuple[Tensor, Tensor | QTensor, Tensor | QTensor | None]:

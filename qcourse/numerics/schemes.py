@@ -10,7 +10,7 @@ import torch
 
 from qcourse.numerics.args import QuantizationArgs, is_float, stored_bits
 from qcourse.numerics.codebooks import TERNARY
-from qcourse.numerics.formats import GGUF_ARGS, NF4_ARGS, NVFP4_ARGS, block_float
+from qcourse.numerics.formats import GGUF_ARGS, NF4_ARGS, NVFP4_ARGS, NVFP4_LOCAL, block_float
 from qcourse.numerics.granularity import Granularity, per_block, per_channel, per_group, per_tensor, per_token
 from qcourse.numerics.grids import E2M1, E2M3, E4M3, E5M2, FloatGrid, IntGrid
 
@@ -85,9 +85,10 @@ PRESETS: dict[str, QuantizationScheme] = {
     "MXFP6A16": QuantizationScheme(block_float(E2M3)),
     "MXFP4": QuantizationScheme(block_float(E2M1), block_float(E2M1)),
     "MXFP4A16": QuantizationScheme(block_float(E2M1)),
+    "NVFP4": QuantizationScheme(NVFP4_ARGS, NVFP4_LOCAL),
     "NVFP4A16": QuantizationScheme(NVFP4_ARGS),
     "NVFP4A16_46": QuantizationScheme(NVFP4_ARGS.with_(scaling="four_over_six")),
     "NF4": QuantizationScheme(NF4_ARGS),
     "TERNARY": QuantizationScheme(QuantizationArgs(TERNARY, per_group(64), "mean")),
-    **{kind: QuantizationScheme(args) for kind, args in GGUF_ARGS.items()},
+    **{kind: QuantizationScheme(args) for kind, args in GGUF_ARGS.items() if kind != "MXFP4"},  # as MXFP4A16 is stored
 }

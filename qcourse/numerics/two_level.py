@@ -23,14 +23,21 @@ PIECE = 1 << 18
 
 
 def scales(
-    blocks: Float[Tensor, "R C G"], absmax: Float[Tensor, "R C 1"], args: QuantizationArgs, peak: float | None = None
+    blocks: Float[Tensor, "R C G"],
+    absmax: Float[Tensor, "R C 1"],
+    args: QuantizationArgs,
+    peak: float | None = None,
+    above: Float[Tensor, "1 1"] | None = None,
 ) -> tuple[QTensor, Float[Tensor, "R C"]]:
     """The scales as stored, and their values.
 
     peak: max|w| of all the matrices that have to share the number above (q, k and v in one product); None: this one's.
+    above: that number itself, as a file holds it, found on a text (activations): louder blocks saturate.
     Raises ValueError for a peak below this tensor's own.
     """
     inner, grid, top = args.scale, args.grid, absmax.squeeze(-1)
+    if above is not None:
+        return below(top, above, grid.limit, args)
     own = top.amax() if inner.granularity.rows is None else top.amax(-1, keepdim=True)
     if peak is not None and not (own <= peak).all():
         raise ValueError(
@@ -45,16 +52,31 @@ def scales(
 
 def stored(top, above, code: float, limit: float, args: QuantizationArgs) -> tuple[QTensor, Tensor]:
     """absmax (R, C) → scales with which it lands on `code`, when `limit` stands for the loudest of all (above)."""
+    return below(top, upper(above, limit, args), code, args)
+
+
+def divides(args: QuantizationArgs) -> bool:
+    """Whether the number above the scales, as a file holds it, divides."""
+    return isinstance(args.scale, QuantizationArgs) and args.scale.scaling == "inverse"
+
+
+def upper(peak: Float[Tensor, "*shape"], limit: float, args: QuantizationArgs) -> Float[Tensor, "*shape"]:
+    """The number above the scales as a file holds it, when a scale of `limit` is to stand for blocks as loud as `peak`."""
+    if divides(args):
+        least = torch.finfo(torch.float32).tiny
+        return torch.nan_to_num(limit * args.grid.limit / peak.clamp(min=least), posinf=1.0)
+    t = peak / (args.grid.limit * limit)
+    return torch.where(t == 0, torch.ones_like(t), t)
+
+
+def below(top, above, code: float, args: QuantizationArgs) -> tuple[QTensor, Tensor]:
+    """absmax (R, C) → scales under that number, with which it lands on `code`."""
     grid, direction = args.scale.grid, args.scale.scaling
     if direction == "inverse":
-        least = torch.finfo(torch.float32).tiny
-        g = torch.nan_to_num(limit * args.grid.limit / above.clamp(min=least), posinf=1.0)
-        codes = grid.encode(g * (top / code))
+        codes = grid.encode(above * (top / code))
         codes[codes == 0] = grid.encode(torch.tensor(LEAST[direction])).to(codes.device)
-        return QTensor(codes, 1 / g.double(), None, args.scale), grid.decode(codes) / g
-    t = above / (args.grid.limit * limit)
-    t = torch.where(t == 0, torch.ones_like(t), t)
-    s = top / (code * t)
+        return QTensor(codes, 1 / above.double(), None, args.scale), grid.decode(codes) / above
+    t, s = above, top / (code * above)
     codes = grid.encode(torch.where(s == 0, torch.ones_like(s), s.clamp(min=LEAST[direction])))
     return QTensor(codes, t, None, args.scale), grid.decode(codes) * t
 

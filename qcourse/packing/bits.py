@@ -151,14 +151,16 @@ def to_unsigned(codes: Shaped[Tensor, "*shape"], num_bits: int) -> UInt8[Tensor,
         check_codes(codes, num_bits)
         return codes
     half = 1 << (num_bits - 1)
-    bad = (codes.long() < -half) | (codes.long() >= half)
-    if bad.any():
+    wide = codes.long() if codes.dtype in (torch.uint16, torch.uint32, torch.uint64) else codes
+    low, high = (int(end) for end in wide.aminmax()) if wide.numel() else (0, 0)  # as int: 128 is no int8
+    if low < -half or high >= half:
+        bad = (wide.long() < -half) | (wide.long() >= half)
         raise ValueError(f"code {codes[bad][0].item()} does not fit {num_bits} signed bits ({-half}…{half - 1})")
-    return (codes.long() + half).to(torch.uint8)
+    return wide.to(torch.uint8) + half  # modulo 256, so that no temporary is wider than the codes
 
 
 def to_signed(codes: UInt8[Tensor, "*shape"], num_bits: int) -> Integer[Tensor, "*shape"]:
     """Inverse of `to_unsigned`: int8 codes centred on 0. Raises TypeError unless uint8, ValueError beyond 2^B-1."""
     check_codes(codes, num_bits)
     check_tensor("codes", codes, (torch.uint8,))
-    return (codes.int() - (1 << (num_bits - 1))).to(torch.int8)
+    return (codes - (1 << (num_bits - 1))).view(torch.int8)  # modulo 256, as above

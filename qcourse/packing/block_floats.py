@@ -1,9 +1,10 @@
 """How block floats lie in files: NVFP4 in two dialects, and the MX family. Codes E2M1 two a byte, low nibble first.
 
     nvfp4-pack-quantized   weight_packed uint8 (N, K/2) · weight_scale E4M3 (N, K/16) ·
-                           weight_global_scale fp32 (1): it *divides*; s = weight_scale / weight_global_scale
+                           weight_global_scale fp32 (1): it *divides*; s = weight_scale / weight_global_scale;
+                           with 4-bit activations also input_global_scale fp32 (1), which divides, too
     modelopt-nvfp4         weight uint8 (N, K/2) · weight_scale E4M3 (N, K/16) ·
-                           weight_scale_2 fp32 (): it *multiplies*; s = weight_scale · weight_scale_2
+                           weight_scale_2 fp32 (): it *multiplies*; s = weight_scale · weight_scale_2; input_scale likewise
     mxfp4-pack-quantized   weight_packed uint8 (N, K/2) · weight_scale uint8 (N, K/32) = exponent + 127
     mxfp6-pack-quantized   weight_packed uint8 (N, 3K/4), four E2M3 codes in three bytes · weight_scale
     mxfp8-quantized        weight E4M3 (N, K) · weight_scale
@@ -80,6 +81,7 @@ class Nvfp4(BlockFloat):
     def __init__(self, name: str, weight: str, above: str, divides: bool):
         super().__init__(name, NVFP4_ARGS if divides else NVFP4_MODELOPT, weight)
         self.above, self.divides = above, divides
+        self.input_scale = "input_global_scale" if divides else "input_scale"
 
     def slots(self, args: QuantizationArgs, N: int, K: int) -> dict[str, Slot]:
         """Also the number above."""

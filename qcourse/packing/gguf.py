@@ -16,6 +16,7 @@ A block is a run of fields. Whatever a field holds, it is packed in one way, wit
     Q5_1         24     d f16 · m f16 · qh 4 · qs 16                  d·q + m
     Q8_0         34     d f16 · qs 32 (int8)                          d·q
     IQ4_NL       18     d f16 · qs 16                                 d·table[q]
+    MXFP4        17     e · qs 16                                     2^(e - 127)·E2M1[q]
 
     256 weights
     TQ2_0        66     qs 64 · d f16                                 d·(q - 1), q: 0, 1, 2
@@ -72,6 +73,7 @@ BLOCKS = {
     "Q5_1": BlockType(32, {"d": 2, "m": 2, "qh": 4, "qs": 16}, (LOW, ("qh", 1, 1))),
     "Q8_0": BlockType(32, {"d": 2, "qs": 32}, (("qs", 8, 32),), 0),  # two's complement: nothing to subtract
     "IQ4_NL": BlockType(32, {"d": 2, "qs": 16}, (LOW,)),
+    "MXFP4": BlockType(32, {"e": 1, "qs": 16}, (LOW,)),
     "TQ2_0": BlockType(256, {"qs": 64, "d": 2}, (("qs", 2, 32),)),
     "Q2_K": BlockType(256, {"scales": 16, "qs": 64, "d": 2, "dmin": 2}, (("qs", 2, 32),)),
     "Q3_K": BlockType(256, {"hmask": 32, "qs": 64, "scales": 12, "d": 2}, (("qs", 2, 32), ("hmask", 1, 32)), 4),
@@ -85,12 +87,13 @@ BLOCKS = {
 class Blocks:
     """What a row of blocks holds. Signed codes are int8, unsigned ones uint8; absent parts are None.
 
-    codes (N, K) in the order of the weights · d, m (N, K / block): float16 scale and minimum of a block, m with the
-    file's own sign (Q4_1 adds it, Q2_K subtracts it) · scales, mins (N, K / sub-block): codes of the sub-blocks.
+    codes (N, K) in the order of the weights · d, m (N, K / block): float16 scale (MXFP4: the exponent's byte) and minimum of
+    a block, m with the file's own sign (Q4_1 adds it, Q2_K subtracts it) · scales, mins (N, K / sub-block): codes of the
+    sub-blocks.
     """
 
     codes: Integer[Tensor, "N K"]
-    d: Float[Tensor, "N blocks"]
+    d: Float[Tensor, "N blocks"] | UInt8[Tensor, "N blocks"]
     m: Float[Tensor, "N blocks"] | None = None
     scales: Integer[Tensor, "N subs"] | None = None
     mins: Integer[Tensor, "N subs"] | None = None
@@ -116,7 +119,8 @@ def split(raw: UInt8[Tensor, "N bytes"], kind: str) -> Blocks:
         codes, at = codes | spread(field[name], bits, width) << at, at + bits
     scales, mins = SCALES[kind][0](field["scales"]) if kind in SCALES else (None, None)
     m = next((halves(field[name]) for name in ("m", "dmin") if name in field), None)
-    return Blocks(flat(signed(codes, block.offset)), halves(field["d"]), m, flat(scales), flat(mins))
+    d = halves(field["d"]) if "d" in field else flat(field["e"])
+    return Blocks(flat(signed(codes, block.offset)), d, m, flat(scales), flat(mins))
 
 
 def join(blocks: Blocks, kind: str) -> UInt8[Tensor, "N bytes"]:
@@ -134,6 +138,8 @@ def join(blocks: Blocks, kind: str) -> UInt8[Tensor, "N bytes"]:
     for name, half in {"d": blocks.d, "m": blocks.m, "dmin": blocks.m}.items():
         if name in block.fields:
             field[name] = half.clone(memory_format=torch.contiguous_format).view(torch.uint8).unflatten(-1, (count, 2))
+    if "e" in block.fields:
+        field["e"] = blocks.d.unsqueeze(-1)
     if kind in SCALES:
         per = SUB_BLOCKS.get(kind, 16)
         subs = [None if x is None else x.unflatten(-1, (count, per)) for x in (blocks.scales, blocks.mins)]
@@ -146,7 +152,10 @@ def check_parts(blocks: Blocks, kind: str) -> None:
     block, (N, K) = BLOCKS[kind], blocks.codes.shape
     count = K // block.weights
     code = torch.uint8 if block.offset is None else torch.int8
-    legal = {"codes": (code, (N, count * block.weights)), "d": (torch.float16, (N, count))}
+    legal = {
+        "codes": (code, (N, count * block.weights)),
+        "d": (torch.uint8 if "e" in block.fields else torch.float16, (N, count)),
+    }
     if "m" in block.fields or "dmin" in block.fields:
         legal["m"] = (torch.float16, (N, count))
     if kind in SCALES:

@@ -1,6 +1,7 @@
 """GGUF's layout: one tensor, `blocks` uint8 (N, bytes of a row), for every recipe of `GGUF_ARGS`.
 
     32 weights share a scale   Q4_0 Q5_0 Q8_0 IQ4_NL: fp16 scales          Q4_1 Q5_1: and fp16 minima, w = s·q - m, m = -min
+                               MXFP4: a power of two, the codes and scales of every other MXFP4
     256 weights, two levels    Q3_K Q6_K: scales are codes with an fp16 scale of their own, one for 256 weights
                                Q2_K Q4_K Q5_K: and so are the minima
 
@@ -28,7 +29,7 @@ def kind_of(args: QuantizationArgs) -> str:
 
 
 class Gguf(Layout):
-    """Rows of blocks, any of the twelve types."""
+    """Rows of blocks, any of the thirteen types."""
 
     name = "gguf"
     input_scale = None

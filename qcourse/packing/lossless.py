@@ -1,16 +1,19 @@
 """The same values under another recipe: what has to change before another layout can hold a weight, and loses nothing.
 
-Every function takes a QTensor and returns one that dequantizes to the same numbers (`multiplying`: to half a unit in the
-last place of its one upper scale), or raises ValueError saying what would be lost. Used by `checkpoints.dialect_writers`.
+Every function takes a QTensor and returns one that dequantizes to the same numbers (`multiplying` and `dividing`: to half a
+unit in the last place of its one upper scale), or raises ValueError saying what would be lost. Used by
+`checkpoints.dialect_writers`.
 """
 
 from dataclasses import replace
 
 import torch
 
-from qcourse.numerics.formats import NVFP4_ARGS, NVFP4_MODELOPT
+from qcourse.numerics.args import QuantizationArgs
+from qcourse.numerics.formats import NVFP4_ARGS, NVFP4_LOCAL, NVFP4_MODELOPT, NVFP4_MODELOPT_LOCAL
 from qcourse.numerics.grids import IntGrid
 from qcourse.numerics.qtensor import QTensor
+from qcourse.numerics.schemes import QuantizationScheme
 from qcourse.packing import bits
 
 
@@ -64,3 +67,28 @@ def multiplying(q: QTensor) -> QTensor:
         return q
     scale = replace(q.scale, scale=q.scale.scale.float(), args=NVFP4_MODELOPT.scale)
     return replace(q, scale=scale, args=NVFP4_MODELOPT)
+
+
+def dividing(q: QTensor) -> QTensor:
+    """The way back: g = fp32(1/t), as compressed-tensors stores it."""
+    if not q.args.same_storage(NVFP4_MODELOPT):
+        return q
+    scale = replace(q.scale, scale=1 / (1 / q.scale.scale.double()).float().double(), args=NVFP4_ARGS.scale)
+    return replace(q, scale=scale, args=NVFP4_ARGS)
+
+
+def multiplying_scheme(scheme: QuantizationScheme) -> QuantizationScheme:
+    """The scheme of what `multiplying` makes, activations included."""
+    return turned(scheme, {NVFP4_ARGS: NVFP4_MODELOPT, NVFP4_LOCAL: NVFP4_MODELOPT_LOCAL})
+
+
+def dividing_scheme(scheme: QuantizationScheme) -> QuantizationScheme:
+    """The scheme of what `dividing` makes, activations included."""
+    return turned(scheme, {NVFP4_MODELOPT: NVFP4_ARGS, NVFP4_MODELOPT_LOCAL: NVFP4_LOCAL})
+
+
+def turned(scheme: QuantizationScheme, other: dict[QuantizationArgs, QuantizationArgs]) -> QuantizationScheme:
+    """NVFP4 in the other direction; any other scheme as it is."""
+    sides = scheme.weights, scheme.input_activations
+    new = (next((b for a, b in other.items() if args is not None and args.same_storage(a)), args) for args in sides)
+    return QuantizationScheme(*new)

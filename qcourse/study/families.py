@@ -14,12 +14,13 @@ from qcourse.layers.config import get_quantization_config, regrouped, scheme_of
 from qcourse.layers.linear import quantize_layers
 from qcourse.layers.sequential import quantize_model
 from qcourse.methods.awq import awq
-from qcourse.methods.calibration import calibrate
+from qcourse.methods.calibration import calibrate, static_scale
 from qcourse.methods.quantizers import QUANTIZERS
 from qcourse.methods.rotation import rotate, rotate_online
 from qcourse.methods.smoothquant import check_alpha, smooth
 from qcourse.models.loader import load_model
 from qcourse.numerics.schemes import QuantizationScheme
+from qcourse.options import did_you_mean
 
 DEFAULT = ("bf16", "W8A8+smoothquant", "FP8_DYNAMIC", "W4A16_ASYM+awq", "W4A16_ASYM")
 AS_IS = "as-is"
@@ -29,6 +30,7 @@ TRANSFORMS: dict[str, Callable] = {  # what is done to the 16-bit weights first:
     "rotation": lambda model, ids, family: rotate(model),
     "online": lambda model, ids, family: rotate_online(model),
 }
+KNOWN = (*TRANSFORMS, *QUANTIZERS)
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Family:
     def static(self) -> bool:
         """Whether the activations' scales have to be calibrated."""
         a = self.scheme and self.scheme.input_activations
-        return a is not None and not a.dynamic
+        return a is not None and a.calibrated
 
 
 def family(name: str, group_size: int | None = None) -> Family:
@@ -67,7 +69,7 @@ def family(name: str, group_size: int | None = None) -> Family:
         else:
             raise ValueError(
                 f"unknown method {wanted!r} in {name!r}: transforms ({', '.join(TRANSFORMS)}, or smoothquant@0.8), then at "
-                f"most one quantizer ({', '.join(QUANTIZERS)})"
+                f"most one quantizer ({', '.join(QUANTIZERS)}){did_you_mean(method, KNOWN)}"
             )
     scheme = scheme_of(scheme_name)
     if group_size is not None and scheme.weights.group_size is not None:
@@ -100,9 +102,9 @@ def prepare(
         TRANSFORMS[transform](model, calibration_ids, wanted)
     config = get_quantization_config(wanted.scheme)
     if wanted.static:
-        limit = wanted.scheme.input_activations.grid.limit
         stats = calibrate(model, calibration_ids)
-        config = replace(config, input_scales={n: max(s.absmax.max().item(), 1e-12) / limit for n, s in stats.items()})
+        scales = {name: static_scale(s, wanted.scheme.input_activations) for name, s in stats.items()}
+        config = replace(config, input_scales=scales)
     if wanted.quantizer in (None, "rtn"):
         quantize_layers(model.to(device), config)
     else:

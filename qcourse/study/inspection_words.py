@@ -44,7 +44,7 @@ KEYS = {  # of quantization_config, whoever wrote it
     "lm_head": "whether the head is quantized, too",
     "ignore": "layers that stay in 16 bits", "modules_to_not_convert": "layers that stay in 16 bits",
     "exclude_modules": "layers that stay in 16 bits",
-    "dynamic": "scales are found at run time (activations); a rule per layer (GPTQ)",
+    "dynamic": "scales are found at run time; 'local': under a number of the file (activations); rules of layers (GPTQ)",
     "config_groups": "which layers get which scheme", "targets": "the layers that a group means",
     "weights": "how weights are quantized", "input_activations": "how a layer's input is quantized; null: it is not",
     "output_activations": "how its output is; nobody does",

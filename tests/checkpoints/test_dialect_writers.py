@@ -7,9 +7,18 @@ from qcourse.checkpoints.dialect_writers import WRITERS, writer_of
 from qcourse.checkpoints.dialects import DIALECTS
 from qcourse.numerics.granularity import per_group
 from qcourse.numerics.grids import IntGrid
+from qcourse.numerics.kv import KV_PRESETS
 from qcourse.numerics.quantize import dequantize, quantize
 from qcourse.numerics.schemes import PRESETS, QuantizationArgs
-from qcourse.packing.lossless import half_scales, multiplying, signed_where_needed, unsigned_where_needed, with_zero_points
+from qcourse.packing.lossless import (
+    dividing,
+    half_scales,
+    multiplying,
+    multiplying_scheme,
+    signed_where_needed,
+    unsigned_where_needed,
+    with_zero_points,
+)
 from qcourse.packing.packed import LAYOUTS
 
 N, K = 32, 256
@@ -29,7 +38,7 @@ def test_the_rows_that_are_promised():
     found = {writer: {p for w, p in PAIRS if w == writer} for writer in WRITERS}
     assert found["gptq"] == found["gptq_v2"] >= {"W4A16", "W4A16_ASYM", "W8A16", "W3A16", "W2A16", "W4A16_CHANNEL"}
     assert found["awq"] >= {"W4A16", "W4A16_ASYM", "W4A16_G32"} and not found["awq"] & {"W8A16", "W3A16", "W4A8"}
-    assert found["modelopt"] == {"FP8", "FP8_DYNAMIC", "NVFP4A16", "NVFP4A16_46"}
+    assert found["modelopt"] == {"FP8", "FP8_DYNAMIC", "NVFP4", "NVFP4A16", "NVFP4A16_46"}
     assert found["torchao"] >= {"W8A16", "W8A8", "W4A16", "W4A16_CHANNEL", "W3A16", "FP8_DYNAMIC"}
     assert len(found["compressed-tensors"]) >= 20
 
@@ -52,7 +61,7 @@ def test_what_is_written_is_read_with_the_same_values(writer, preset):
     again = LAYOUTS[rule.layout].unpack(tensors, rule.scheme.weights, N, K)
     near = 2**-22 if q.args.same_storage(PRESETS["NVFP4A16"].weights) else 0  # the reciprocal of one number
     torch.testing.assert_close(dequantize(again), dequantize(q), rtol=near, atol=0)
-    assert rule.scheme.input_activations == scheme.input_activations
+    assert rule.scheme.input_activations == w.says(scheme).input_activations
 
 
 @pytest.mark.parametrize("writer", WRITERS)
@@ -96,3 +105,28 @@ def test_lossless_changes_change_no_value():
     turned = multiplying(nv)
     assert torch.equal(turned.codes, nv.codes) and torch.equal(turned.scale.codes, nv.scale.codes)
     torch.testing.assert_close(dequantize(turned), dequantize(nv), rtol=2**-22, atol=0)
+    again = dividing(turned)
+    assert again.args == nv.args and torch.equal(again.codes, nv.codes)
+    assert (1 / again.scale.scale).float() == (1 / nv.scale.scale).float()  # the number of the file
+
+
+def test_the_scale_of_nvfp4_inputs_is_turned_with_that_of_the_weights():
+    q, scheme = quantize(torch.randn(16, 64), PRESETS["NVFP4"].weights), PRESETS["NVFP4"]
+    theirs, ours = (WRITERS[w].tensors(q, scheme, 160.0) for w in ("compressed-tensors", "modelopt"))
+    assert theirs["input_global_scale"].tolist() == [160.0] and ours["input_scale"].item() == 1 / torch.tensor(160.0)
+    assert ours["input_scale"].shape == ours["weight_scale_2"].shape == ()
+    back = WRITERS["compressed-tensors"].tensors(multiplying(q), multiplying_scheme(scheme), ours["input_scale"].item())
+    assert back["input_global_scale"].item() == pytest.approx(160.0, rel=2**-23)
+
+
+def test_a_cache_has_words_in_two_ecosystems():
+    for name in ("compressed-tensors", "modelopt"):
+        config = WRITERS[name].written(PRESETS["FP8"], kv_cache=KV_PRESETS["fp8_e4m3"])
+        assert config["kv_cache_scheme"]["num_bits"] == 8
+    scale = {"model.layers.0.self_attn.k_scale": torch.tensor([0.5])}
+    assert WRITERS["compressed-tensors"].named(scale) == scale
+    assert WRITERS["modelopt"].named(scale)["model.layers.0.self_attn.k_proj.k_scale"].shape == ()
+    for name, recipe in (("gptq", "fp8_e4m3"), ("modelopt", "fp8_e4m3_per_head"), ("modelopt", "int8_static")):
+        preset = "W4A16" if name == "gptq" else "FP8"
+        with pytest.raises(ValueError, match="has no words for .*KV cache"):
+            WRITERS[name].written(PRESETS[preset], kv_cache=KV_PRESETS[recipe])

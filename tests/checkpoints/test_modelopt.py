@@ -27,6 +27,7 @@ SIDES = {  # of config_groups
     "FP8": ({"num_bits": 8, "type": "float", "dynamic": False},) * 2,
     "FP8_PER_CHANNEL_PER_TOKEN": ({"num_bits": 8, "type": "float", "dynamic": False},) * 2,
     "W4A16_NVFP4": ({"num_bits": 4, "type": "float", "dynamic": False, "group_size": 16}, None),
+    "NVFP4": ({"num_bits": 4, "type": "float", "dynamic": False, "group_size": 16},) * 2,
     "MXFP8": ({"num_bits": 8, "type": "float", "dynamic": False, "group_size": 32},) * 2,
 }
 
@@ -49,7 +50,7 @@ def tensors_of(algorithm: str, W: torch.Tensor) -> dict:
     t = layout_of(layout).pack(quantize(W, scheme.weights))
     if algorithm.startswith("FP8"):
         t["weight_scale"] = t["weight_scale"].reshape(() if algorithm == "FP8" else -1)
-    return t | ({"input_scale": torch.tensor(0.02)} if algorithm == "FP8" else {})
+    return t | ({"input_scale": torch.tensor(0.02)} if algorithm in ("FP8", "NVFP4") else {})
 
 
 def random_model() -> LlamaForCausalLM:

@@ -17,7 +17,7 @@ from qcourse.packing.packed import pack
 pytestmark = pytest.mark.skipif(not has_jit(), reason="needs numba")
 K = 512
 INT4, INT8, FP8 = PRESETS["W4A16"].weights, PRESETS["W8A8"].weights, PRESETS["FP8_DYNAMIC"].weights
-CASES = {kind: (args, "gguf") for kind, args in GGUF_ARGS.items()} | {
+CASES = {kind: (args, "gguf") for kind, args in GGUF_ARGS.items() if kind != "MXFP4"} | {
     "Q4_1 in rows": (GGUF_ARGS["Q4_1"], "row"),
     "IQ4_NL in rows": (GGUF_ARGS["IQ4_NL"], "row"),
     "MXFP4": (block_float(E2M1), "mxfp4-pack-quantized"),
@@ -39,6 +39,7 @@ OTHERS = {  # no loop
     "int3": (PRESETS["W3A16"].weights, "pack-quantized"),
     "int4 by the error": (INT4.with_(scaling="mse"), "row"),
     "restricted": (INT4.with_(grid=type(INT4.grid)(4, restricted=True)), "row"),
+    "MXFP4 of GGUF": (GGUF_ARGS["MXFP4"], "gguf"),
     "Q4_0 by absmax": (GGUF_ARGS["Q4_0"].with_(scaling="absmax"), "gguf"),
     "NF4": (PRESETS["NF4"].weights, None),
     "FP8 by tensor": (PRESETS["FP8"].weights, "float-quantized"),

@@ -1,11 +1,14 @@
+import ml_dtypes
 import pytest
 import torch
 
+from qcourse.gemm.activations import fake_quantize_input
 from qcourse.gemm.cpu import int8_dots
 from qcourse.gemm.w8a8 import Int8Dots, fp8_matmul, torch_int8_matmul
 from qcourse.layers.config import get_quantization_config
 from qcourse.layers.linear import Linear, quantize_layers
 from qcourse.models.loader import load_model
+from qcourse.numerics.formats import NVFP4_LOCAL, NVFP4_MODELOPT_LOCAL
 from qcourse.numerics.grids import E4M3
 from qcourse.numerics.quantize import dequantize, fake_quantize, quantize
 from qcourse.numerics.schemes import FP8_TOKEN, INT8_TOKEN, PRESETS
@@ -60,6 +63,31 @@ def test_static_scales_saturate_instead_of_wrapping(name, limit):
     y = layer(spec, W)(torch.tensor([[0.5] * 15 + [50.0]]))
     torch.testing.assert_close(y[0, :15], torch.full((15,), 0.5), rtol=0.07, atol=0.005)
     assert 0.9 < y[0, 15] < 1.1
+
+
+@pytest.mark.parametrize("args", [NVFP4_LOCAL, NVFP4_MODELOPT_LOCAL], ids=["divides", "multiplies"])
+def test_local_scales_stand_under_the_number_of_the_file(args):
+    """NVFP4's inputs: each 16 values have an E4M3 scale of their own under one number; louder blocks saturate. Second
+    implementation, in ml_dtypes' E4M3 and by search for the nearest of E2M1's values (codes that tie are left out)."""
+    torch.manual_seed(0)
+    x = torch.randn(7, 64) * torch.tensor([1.0, 0.01, 30.0, 1.0]).repeat_interleave(16)
+    t = torch.tensor(0.002) if args is NVFP4_MODELOPT_LOCAL else 1 / torch.tensor(0.002)
+    multiplies = (t if args is NVFP4_MODELOPT_LOCAL else 1 / t).item()
+    blocks = x.view(7, 4, 16)
+    wanted = (blocks.abs().amax(-1) / 6 / multiplies).clamp(max=448)
+    s = torch.from_numpy(wanted.numpy().astype(ml_dtypes.float8_e4m3fn).astype("float32")) * multiplies
+    values = torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6])
+    y = (blocks / s.unsqueeze(-1)).abs().clamp(max=6)
+    away = (y.unsqueeze(-1) - values).abs().sort(-1)
+    clear = away.values[..., 1] - away.values[..., 0] > 1e-4
+    x_hat = values[away.indices[..., 0]] * blocks.sign() * s.unsqueeze(-1)
+    found = fake_quantize_input(x, args, t.view(1, 1)).view(7, 4, 16)
+    torch.testing.assert_close(found[clear], x_hat[clear], rtol=1e-5, atol=1e-7)
+    assert (
+        clear.float().mean() > 0.99
+        and (wanted == 448).any()
+        and (found[wanted == 448].abs().amax(-1) < 6 * 449 * 0.002).all()
+    )
 
 
 def test_a_transformed_model_can_be_quantized_in_memory():

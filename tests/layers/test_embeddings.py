@@ -22,7 +22,7 @@ V, H = 128, 256
 SIZES = {"vocab_size": V, "hidden_size": H, "intermediate_size": 256, "num_hidden_layers": 1, "num_attention_heads": 4,
          "num_key_value_heads": 2, "head_dim": 64, "max_position_embeddings": 64}  # fmt: skip
 IDS = torch.randint(0, V, (2, 9), generator=torch.Generator().manual_seed(4))
-DYNAMIC = [name for name, s in PRESETS.items() if s.input_activations is None or s.input_activations.dynamic]
+DYNAMIC = [name for name, s in PRESETS.items() if s.input_activations is None or not s.input_activations.calibrated]
 PLAIN = [name for name in DYNAMIC if PRESETS[name].input_activations is None]
 
 

@@ -104,7 +104,7 @@ def test_what_would_not_be_looked_at_is_refused():
         quantize(W, GGUF_ARGS["Q4_0"], importance=torch.ones(256))
     with pytest.raises(ValueError, match="importance is for GGUF"):
         quantize(W, PRESETS["W4A16"].weights, importance=torch.ones(256))
-    with pytest.raises(ValueError, match="peak is for scales of two levels"):
+    with pytest.raises(ValueError, match="peak and above are for scales of two levels"):
         quantize(W, PRESETS["W4A16"].weights, peak=3.0)
     for bad in (torch.ones(255), -torch.ones(256), torch.full((256,), torch.nan)):
         with pytest.raises(ValueError, match="256 numbers of at least 0 expected"):

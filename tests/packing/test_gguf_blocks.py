@@ -1,5 +1,7 @@
 """The blocks of GGUF: any bytes come apart and together again; where each bit goes is checked one bit at a time."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -74,7 +76,8 @@ def test_shapes_types_and_the_container_agree():
     for kind, block in BLOCKS.items():
         assert GGML_TYPES[kind][1:] == (block.weights, block.bytes)
         b = split(random_rows(kind, 2, 3), kind)
-        assert b.codes.shape == (2, 3 * block.weights) and b.d.shape == (2, 3) and b.d.dtype == torch.float16
+        assert b.codes.shape == (2, 3 * block.weights) and b.d.shape == (2, 3)
+        assert b.d.dtype == (torch.uint8 if kind == "MXFP4" else torch.float16)
         assert b.codes.dtype == (torch.uint8 if block.offset is None else torch.int8)
         assert (b.m is not None) == (kind in ("Q4_1", "Q5_1", "Q2_K", "Q4_K", "Q5_K"))
         assert (b.mins is not None) == (kind in ("Q2_K", "Q4_K", "Q5_K"))
@@ -96,6 +99,7 @@ def test_codes_fill_their_range():
         "Q5_K": 5,
         "Q6_K": 6,
         "TQ2_0": 2,
+        "MXFP4": 4,
     }
     for kind in BLOCKS:
         codes = split(random_rows(kind, 50, 10), kind).codes.long()
@@ -137,7 +141,7 @@ def test_errors():
 
 # Bits a weight as published (llama.cpp's README of quantize, ggml-common.h): bytes of a block · 8 / its weights.
 BUDGETS = {"Q4_0": 4.5, "Q4_1": 5, "Q5_0": 5.5, "Q5_1": 6, "Q8_0": 8.5, "IQ4_NL": 4.5, "Q2_K": 2.625, "Q3_K": 3.4375,
-           "Q4_K": 4.5, "Q5_K": 5.5, "Q6_K": 6.5625, "TQ2_0": 2.0625}  # fmt: skip
+           "Q4_K": 4.5, "Q5_K": 5.5, "Q6_K": 6.5625, "TQ2_0": 2.0625, "MXFP4": 4.25}  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", BLOCKS)
@@ -183,6 +187,23 @@ def test_what_is_quantized_here_can_be_written(kind):
         kind, 0.13
     )  # min and max to the nearest, without ggml's search: looser than it
     assert (dequantize(q) - W).norm() < limit * W.norm()
+
+
+def test_mxfp4_is_rounded_as_ggml_does_it():
+    """Second implementation, after ggml's: the first of 16 values (-0 never) with the least distance, at a power of two; and
+    the codes of other MXFP4 files move over as they are."""
+    W = (torch.randn(6, 64) * 8).round() / 8 * torch.logspace(-6, 6, 6)[:, None]  # many ties
+    W[0, :32] = 0
+    q, values = quantize(W, GGUF_ARGS["MXFP4"]), torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6])
+    for n in range(6):
+        for k in range(64):
+            block = W[n, k // 32 * 32 : k // 32 * 32 + 32].abs().max().item()
+            d = 2.0 ** (math.floor(math.log2(block)) - 2) if block else 0.0
+            far = [(abs(v * s * d - W[n, k].item()), i) for s in (1, -1) for i, v in enumerate(values.tolist(), 8 * (s < 0))]
+            assert q.codes[n, k] == min(far)[1], (n, k)
+    other = quantize(W, PRESETS["MXFP4A16"].weights)
+    moved = LAYOUTS["gguf"].unpack(pack(other, "gguf").tensors, GGUF_ARGS["MXFP4"], 6, 64)
+    assert torch.equal(moved.codes, other.codes) and torch.equal(moved.scale, other.scale)
 
 
 def test_another_recipe_is_refused():
