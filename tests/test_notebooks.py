@@ -107,7 +107,7 @@ class TestEveryNotebook:
 
 
 def test_the_notebooks_are_those_of_the_curriculum_so_far():
-    assert [p.stem[:2] for p in NOTEBOOKS] == ["00", "01", "02", "03", "04", "05", "06", "07", "08", "09", "10", "12"]
+    assert [p.stem[:2] for p in NOTEBOOKS] == ["00", "01", "02", "03", "04", "05", "06", "07", "08", "09", "10", "11", "12"]
 
 
 def test_problems_are_found(tmp_path):

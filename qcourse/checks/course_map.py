@@ -31,7 +31,7 @@ STOPS = (
     Stop("08", "08_gemm", "why the format must match the kernel", 60, 60),
     Stop("09", "09_one_interface", "how an engine runs them all: one interface, rules, shards", 60, 60),
     Stop("10", "10_kv_cache", "the third axis: what a context costs, and in how few bits", 60, 60),
-    Stop("11", "", "checkpoints: to come"),
+    Stop("11", "11_checkpoints", "what is in the file: a weight through seven of them, byte by byte", 60, 60),
     Stop("12", "12_rotation_qat_and_below_4_bits", "where it goes next: rotations, training, below 4 bits", 75, 60),
     Stop("13", "", "debugging: to come"),
 )

@@ -12,7 +12,7 @@ from pathlib import Path
 from qcourse.models.chat import Chat
 from qcourse.models.loader import load_model, load_tokenizer
 from qcourse.numerics.schemes import PRESETS
-from qcourse.study import insides, kv_contexts, kv_inside, mixed, recovery, super_weight, zoo
+from qcourse.study import insides, kv_contexts, kv_inside, misread, mixed, protocol, recovery, super_weight, zoo
 from qcourse.study.ladder import ladder
 from qcourse.study.perplexity import paired_difference, perplexity, windows
 
@@ -159,4 +159,6 @@ EXPERIMENTS = {
     "kv": Experiment(kv_contexts.contexts, KV | {"n": 8, "seq_len": 1024}),
     "kv-long": Experiment(kv_contexts.contexts, KV | {"n": 2, "seq_len": 8192, "formats": kv_contexts.LONG}),
     "kv-inside": Experiment(kv_inside.inside, {"n": 8, "seq_len": 512}),
+    "files": Experiment(misread.files, {"n": 16, "seq_len": 256, "scheme": "W4A16_ASYM_G64"}),
+    "protocol": Experiment(protocol.protocol, {"n": 12, "seq_len": 256}, {"n": 8, "seq_len": 128}),
 }  # fmt: skip
