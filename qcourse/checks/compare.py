@@ -6,7 +6,7 @@ import torch
 from qcourse.checks.written import apart, dtype, short
 
 DEPTH = 32  # of tuples in tuples
-PLAIN = "plain data is expected: tensors, arrays, numbers, text, and tuples, lists or dicts of them"
+PLAIN = "plain data is expected: tensors, arrays, numbers, text, bytes, and tuples, lists or dicts of them"
 GARBAGE = (TypeError, ValueError, AttributeError, IndexError, RuntimeError, ArithmeticError)  # of answers like 10**400
 
 
@@ -22,7 +22,7 @@ def plain(value, depth: int = 0):
         return value
     if isinstance(value, torch.Tensor | np.ndarray | np.generic):
         return _array(value)
-    for kind, base in ((str, str.__str__), (int, int.__int__), (float, float.__float__)):
+    for kind, base in ((str, str.__str__), (int, int.__int__), (float, float.__float__), (bytes, bytes.__bytes__)):
         if isinstance(value, kind):
             return base(value)
     if isinstance(value, tuple | list):
@@ -41,6 +41,7 @@ def _array(value):
         return item if type(item) in (bool, int, float, str) else _array(np.array(value))
     if isinstance(value, np.ndarray):
         base = np.ndarray.view(value, np.ndarray)
+        base = base if base.dtype.isnative else base.astype(base.dtype.newbyteorder("="))
         try:
             return torch.from_numpy(np.ascontiguousarray(base) if base.ndim else base.copy())
         except TypeError:

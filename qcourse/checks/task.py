@@ -54,8 +54,9 @@ class Task:
     `expected` is a second implementation; where it raises `Refuse`, the student's must raise ValueError.
     `returns` names the outputs and `bits` (4, 8, 32) shows integers as bits in a difference;
     `words` names the arguments that are shown in hexadecimal. `same(args, got, other)`: None,
-    or how two answers differ, for tasks that leave some freedom (shapes and dtypes are compared before it); left out, values
-    agree within |got − other| ≤ atol + rtol·|other|. `seconds` is the student's time for the whole check.
+    or how two answers differ, for tasks that leave some freedom (shapes and dtypes are compared before it, unless the form
+    is `free`); left out, values agree within |got − other| ≤ atol + rtol·|other|. `seconds` is the student's time
+    for the whole check.
     """
 
     id: str
@@ -72,6 +73,7 @@ class Task:
     bits: int = 0
     words: tuple[str, ...] = ()
     same: Callable | None = None
+    free: bool = False
     seconds: float = 3.0
 
 

@@ -70,12 +70,12 @@ def agree(task: Task, args: tuple, got: Call, other: Call) -> str | None:
 
 
 def compare(task: Task, args: tuple, value, other) -> str | None:
-    """Shapes, dtypes and kinds always; then the task's own `same`, or the difference under its tolerance."""
+    """Shapes, dtypes and kinds, unless the form is free; then the task's `same`, or the difference under its tolerance."""
     where = task.returns[0] if len(task.returns) == 1 else "the result"
     names = task.returns if len(task.returns) > 1 else ()
     if task.same is None:
         return difference(value, other, task.rtol, task.atol, names, task.bits, where)
-    return structure(value, other, names, where) or task.same(args, value, other)
+    return (None if task.free else structure(value, other, names, where)) or task.same(args, value, other)
 
 
 def problem(task: Task, prop: Property, args: tuple, right: Call, got: Call) -> str | None:
@@ -102,7 +102,7 @@ def name_of(task: Task, index: int) -> str:
 def advice(task: Task, trial: Trial, none_is_legal: bool) -> str:
     """A sentence for answers that are wrong in kind (nothing returned, dtype, shape, changed input); else nothing."""
     got, right = trial.got, trial.expected
-    if right.kind or got.kind:
+    if right.kind or got.kind or task.free and got.value is not None:
         return ""
     if got.value is None and not none_is_legal:
         return "Nothing came back: did you forget `return`?"

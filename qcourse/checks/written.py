@@ -57,7 +57,7 @@ def size(value) -> int:
     """How many numbers a value holds."""
     if isinstance(value, tuple | list | dict):
         return sum(size(v) for v in (value.values() if isinstance(value, dict) else value))
-    return value.numel() if isinstance(value, torch.Tensor) else 1
+    return value.numel() if isinstance(value, torch.Tensor) else len(value) if isinstance(value, bytes) else 1
 
 
 def whole(value, most: int = WHOLE) -> bool:
@@ -83,7 +83,19 @@ def describe(name: str, value, words: bool = False) -> str:
         if not whole(value, SHOWN):
             return f"{name}: {type(value).__name__} of {len(value)}"
         return table(name, value)
+    if isinstance(value, bytes):
+        return f"{name} = " + f"\n{INDENT}".join(lines(value)) if len(value) <= SHOWN else f"{name}: {len(value)} bytes"
     return f"{name} = {digits(value)}"
+
+
+def lines(value: bytes) -> list[str]:
+    """Bytes as Python writes them, on lines of equal width."""
+    rows = [b""]
+    for byte in value:
+        if len(repr(rows[-1])) + len(repr(bytes([byte]))) - 3 > WIDE:
+            rows.append(b"")
+        rows[-1] += bytes([byte])
+    return list(map(repr, rows))
 
 
 def one(value) -> str:

@@ -1,9 +1,10 @@
 """Plain data ⇄ bytes: the only language spoken between a judge and a student's process.
 
-    message = 4 bytes length of the header (little endian) · header (JSON) · raw bytes of the tensors, one after another
+    message = 4 bytes length of the header (little endian) · header (JSON) · raw bytes of tensors, one after another
 
-Values: None, bool, int, float, str, torch tensors, numpy arrays, and tuples, lists, dicts of those. In the header a compound
-is a list that names itself: ["tuple", [...]], ["dict", [[key, value], ...]], ["tensor", dtype, shape, offset].
+Values: None, bool, int, float, str, bytes, torch tensors, numpy arrays, and tuples, lists, dicts of those. In the header a
+compound is a list that names itself: ["tuple", [...]], ["dict", [[key, value], ...]], ["bytes", length, offset],
+["tensor", dtype, shape, offset].
 `decode` builds nothing but these types, checks every length before it allocates, and raises only CodecError.
 No pickle anywhere: bytes from a student's process cannot become code.
 
@@ -58,16 +59,19 @@ def _pack(x: Any, blobs: list[bytes], depth: int) -> Any:
         return float(x) if math.isfinite(x) else ["float", repr(float(x))]
     if isinstance(x, torch.Tensor | np.ndarray):
         return _pack_array(x, blobs)
+    if isinstance(x, bytes):
+        blobs.append(bytes.__bytes__(x))
+        return ["bytes", len(blobs[-1]), sum(map(len, blobs[:-1]))]
     if isinstance(x, tuple | list):
         return ["tuple" if isinstance(x, tuple) else "list", [_pack(v, blobs, depth + 1) for v in x]]
     if isinstance(x, dict):
         return ["dict", [[_pack(_key(k), blobs, depth + 1), _pack(v, blobs, depth + 1)] for k, v in x.items()]]
-    raise CodecError(f"{type(x).__name__} is not plain data (tensor, array, number, text, or tuple, list, dict of those)")
+    raise CodecError(f"{type(x).__name__} is not plain data (tensor, array, number, text, bytes; tuple, list, dict of it)")
 
 
 def _pack_array(x: Any, blobs: list[bytes]) -> list:
     kind, known = ("tensor", TORCH) if isinstance(x, torch.Tensor) else ("ndarray", NUMPY)
-    dtype = str(x.dtype).removeprefix("torch.")
+    dtype = str(x.dtype).removeprefix("torch.") if kind == "tensor" else x.dtype.name  # whatever its byte order
     if dtype not in known or (kind == "tensor" and (x.layout is not torch.strided or x.device.type == "meta")):
         raise CodecError(f"a {kind} of dtype {dtype} cannot be handed over; legal: {', '.join(known)}, dense")
     if kind == "tensor":
@@ -92,7 +96,7 @@ def decode(data: bytes, header: int | None = None) -> Any:
         raise CodecError(f"{size:,} bytes that are not tensors; at most {header:,}")
     try:
         tree = json.loads(data[4 : 4 + size], parse_constant=_no_constant)
-        return _unpack(tree, memoryview(data)[4 + size :], [0], 0)
+        return _unpack(tree, memoryview(data)[4 + size :], [0, len(data) - 4 - size], 0)
     except CodecError:
         raise
     except (ValueError, TypeError, RecursionError, OverflowError, MemoryError, RuntimeError, KeyError) as e:
@@ -118,8 +122,10 @@ def _unpack(x: Any, blob: memoryview, count: list[int], depth: int) -> Any:
         case ["dict", list(items)]:
             pairs = [(_key(k), _unpack(v, blob, count, depth + 1)) for k, v in items]
             return dict(pairs)
+        case ["bytes", int(size), int(offset)]:
+            return bytes(_part("bytes", size, offset, blob, count))
         case ["tensor" | "ndarray" as kind, str(dtype), list(shape), int(offset)]:
-            return _unpack_array(kind, dtype, shape, offset, blob)
+            return _unpack_array(kind, dtype, shape, offset, blob, count)
     raise CodecError(f"not a value: {str(x)[:80]}")
 
 
@@ -129,7 +135,15 @@ def _key(k: Any) -> Any:
     raise CodecError("a dict's key must be a number or a text")
 
 
-def _unpack_array(kind: str, dtype: str, shape: list, offset: int, blob: memoryview) -> Any:
+def _part(kind: str, size: int, offset: int, blob: memoryview, count: list[int]) -> memoryview:
+    """`size` bytes from `offset`; all parts together are no longer than what came."""
+    count[1] -= size
+    if size < 0 or offset < 0 or offset + size > len(blob) or count[1] < 0:
+        raise CodecError(f"a {kind} of {size} bytes at {offset}, but {len(blob)} bytes came")
+    return blob[offset : offset + size]
+
+
+def _unpack_array(kind: str, dtype: str, shape: list, offset: int, blob: memoryview, count: list[int]) -> Any:
     if not all(type(n) is int and 0 <= n < 2**40 for n in shape) or len(shape) > 16 or type(offset) is not int:
         raise CodecError(f"not a shape: {str(shape)[:80]}")
     known = TORCH if kind == "tensor" else NUMPY
@@ -137,9 +151,7 @@ def _unpack_array(kind: str, dtype: str, shape: list, offset: int, blob: memoryv
         raise CodecError(f"a {kind} of dtype {dtype[:40]!r}")
     width = known[dtype].itemsize
     size = math.prod(shape) * width
-    if offset < 0 or offset + size > len(blob):
-        raise CodecError(f"a {kind} of {size} bytes at {offset}, but {len(blob)} bytes came")
-    raw = np.frombuffer(blob[offset : offset + size], np.uint8)
+    raw = np.frombuffer(_part(kind, size, offset, blob, count), np.uint8)
     raw = (raw != 0).astype(np.uint8) if dtype == "bool" else raw.copy()
     if kind == "ndarray":
         return raw.view(known[dtype]).reshape(shape)

@@ -36,6 +36,8 @@ Pair = collections.namedtuple("Pair", "a b")
         (np.ma.array([1.0, 2.0]), T([1.0, 2.0])),
         (collections.OrderedDict(a=1), {"a": 1}),
         (http.HTTPStatus.OK, 200),
+        (b"\x00{}", b"\x00{}"),
+        (np.array([1.5, 2], dtype=">f4"), T([1.5, 2.0])),
     ],
 )
 def test_the_same(got, expected):
@@ -99,6 +101,8 @@ class AgreeableFloat(float):
         (T([1.0]), T([torch.inf]), "[0]: expected inf, got 1"),
         (T([1.0, 2.0, 4.0]), T([1.0, 3.0, 5.0]), "[1]: expected 3, got 2   (2 of 3 elements differ)"),
         ("int4", "int8", "expected 'int8', got 'int4'"),
+        (b"a", b"b", "expected b'b', got b'a'"),
+        (b"a", "a", "expected 'a', got b'a'"),
     ],
 )
 def test_what_differs_is_said(got, expected, says):
@@ -137,6 +141,10 @@ def test_inputs_are_written_as_a_student_would():
     assert describe("table", rows) == "table =\n    name  bytes\n  'int8'     40\n   'awq'      7"
     assert describe("shapes", {"up": (8, 16), "embed": (4, 4)}) == "shapes =\n  up:     (8, 16)\n  embed:   (4, 4)"
     assert max(map(len, describe("steps", [0.123456789] * 40).split("\n"))) < 110
+    assert (
+        describe("data", b"\x02{}" * 60).split("\n")[1].startswith("       b'") and describe("data", b"x") == "data = b'x'"
+    )
+    assert describe("data", bytes(601)) == "data: 601 bytes"
     assert describe("G", 4) == "G = 4" and describe("bias", None) == "bias = None"
     assert describe("steps", [0.0] * 601) == "steps: list of 601"
     assert describe("batches", [torch.zeros(25, 25)] * 5).split(",\n       ")[3:] == ["float32 (25, 25)", "…"]
@@ -147,6 +155,6 @@ def test_inputs_are_written_as_a_student_would():
 
 
 def test_plain_refuses_what_could_run_code():
-    for value in (object(), len, {1}, b"x", iter([])):
+    for value in (object(), len, {1}, bytearray(b"x"), iter([])):
         with pytest.raises(TypeError, match="plain data"):
             plain(value)

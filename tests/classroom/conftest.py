@@ -16,12 +16,8 @@ ROOT = Path(__file__).parents[2]
 WHOLE = (ROOT / "solutions" / "01_fake_quant.py").read_text()
 SOURCE = re.match(r'(?s).*\ncheck\("[\d.]+", \w+\)\n', WHOLE)[0]  # up to its last check: what closes a lab loads a model
 SCRIPT = """
-import argparse, sys
-from qcourse.classroom.command import add_grade
-parser = argparse.ArgumentParser()
-add_grade(parser.add_subparsers(required=True))
-args = parser.parse_args()
-args.run(args)
+from qcourse.cli import main
+main()
 """
 
 

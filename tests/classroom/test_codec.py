@@ -33,7 +33,7 @@ def random_bits(dtype, shape, seed):
 
 TENSORS = st.builds(random_bits, st.sampled_from(sorted(TORCH)), SHAPES, st.integers(0, 99))
 ARRAYS = st.builds(lambda d, s: np.arange(math.prod(s)).astype(NUMPY[d]).reshape(s), st.sampled_from(sorted(NUMPY)), SHAPES)
-LEAVES = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(), TENSORS, ARRAYS)
+LEAVES = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.binary(), TENSORS, ARRAYS)
 VALUES = st.recursive(
     LEAVES, lambda v: st.lists(v) | st.tuples(v, v) | st.dictionaries(st.text() | st.integers(), v), max_leaves=8
 )
@@ -64,7 +64,7 @@ def test_any_bytes_are_data_or_a_codec_error(data):
         decode(data)
 
 
-WORDS = st.sampled_from(["tensor", "ndarray", "dict", "float", "int8"])
+WORDS = st.sampled_from(["tensor", "ndarray", "bytes", "dict", "float", "int8"])
 HEADERS = st.recursive(
     st.one_of(st.none(), st.integers(), st.text(max_size=5), WORDS),
     lambda v: st.lists(v, max_size=5) | st.dictionaries(st.text(max_size=3), v, max_size=3), max_leaves=12,
@@ -97,6 +97,14 @@ def test_any_header_is_data_or_a_codec_error(tree, blob):
 def test_malice_is_refused(header):
     with pytest.raises(CodecError):
         decode(len(header).to_bytes(4, "little") + header + bytes(64))
+
+
+def test_a_small_message_does_not_become_a_large_value():
+    """All parts together are no longer than what came: the same bytes cannot be asked for a thousand times."""
+    for part in (["bytes", 64, 0], ["tensor", "uint8", [64], 0]):
+        header = json.dumps(["list", [part, part]]).encode()
+        with pytest.raises(CodecError, match="64 bytes at 0"):
+            decode(len(header).to_bytes(4, "little") + header + bytes(64))
 
 
 def test_what_is_not_data_is_named():
