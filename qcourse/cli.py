@@ -1,167 +1,193 @@
-"""`qcourse`: what the course can do without a notebook. `qcourse COMMAND --help` explains each."""
+"""`qcourse`: what the course can do without a notebook. Every command is a row of COMMANDS, loaded when it is called.
 
-import argparse
+    main → parse (the command's module, its options) → run (the work) → its Outcome, printed once: text, JSON, or nothing
+
+So `qcourse --help` loads neither torch nor anything else that is heavy. How a result is printed, how an error is said and
+which exit code it has stands here and in `failures`, and nowhere else.
+"""
+
+import contextlib
+import json
+import math
 import os
 import sys
-from dataclasses import fields
-from pathlib import Path
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+
+from qcourse import __version__, completion
+from qcourse.failures import line_of
+from qcourse.options import EXIT_CODES, Outcome, Parser, did_you_mean, one_of
+
+EXAMPLES = """\
+examples:
+  qcourse lab                                        the course, in JupyterLab
+  qcourse quantize shipped --scheme W4A16 --group-size 64 --out runs/w4
+  qcourse inspect runs/w4 --hex                      what lies in it, down to the bits
+  qcourse eval --model runs/w4                       what it costs: speed, memory, quality
+  qcourse chat --model runs/w4
+  eval "$(qcourse completion bash)"                  names of commands, options, schemes at a press of Tab
+"""
 
 
-def add_train(commands) -> None:
-    """`qcourse train`: every field of the recipe and of the model is an option."""
-    from qcourse.models.llama import LlamaConfig
-    from qcourse.models.recipe import TrainConfig
+@dataclass(frozen=True)
+class Command:
+    """`line`: what it does · `adds`: module:function, below qcourse, that gives a Parser its options and what runs ·
+    `output`: which of --json and --quiet it has (its function says why not both)."""
 
-    p = commands.add_parser("train", help="train the shipped model again (resumes if OUT holds a run)")
-    p.add_argument("--out", type=Path, required=True, help="folder of the run: model, tokenizer, log, state")
-    p.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    p.add_argument("--data", type=Path, help="folder with tokenizer.json and tokens-*.npz made elsewhere")
-    p.add_argument("--start-from", type=Path, help="a model folder of the same shape to begin with")
-    p.add_argument("--bf16", action="store_true", help="bf16 matmuls (default on cuda)")
-    p.add_argument("--compile", action="store_true", help="torch.compile the model (needs a C++ compiler)")
-    for config in (TrainConfig, LlamaConfig):
-        group = p.add_argument_group(config.__name__)
-        for f in fields(config):
-            if f.type in (int, float):
-                group.add_argument(
-                    f"--{f.name.replace('_', '-')}", type=f.type, default=f.default, help=f"default {f.default}"
-                )
-    p.set_defaults(run=run_train)
+    group: str
+    line: str
+    adds: str
+    output: str = "json quiet"
 
 
-def run_train(args) -> None:
-    """Hand the options to `models.train.train`."""
-    from qcourse.models.llama import LlamaConfig
-    from qcourse.models.recipe import TrainConfig
-    from qcourse.models.train import train
-
-    def make(config):
-        return config(**{f.name: getattr(args, f.name) for f in fields(config) if hasattr(args, f.name)})
-
-    bf16 = args.bf16 or args.device == "cuda"
-    train(args.out, make(LlamaConfig), make(TrainConfig), args.device, args.data, bf16, args.compile, args.start_from)
-
-
-def add_labs(commands) -> None:
-    """`qcourse reset`: a fresh lab, the student's work kept; `qcourse warm-up`: compile before the first lesson."""
-    p = commands.add_parser("reset", help="start a lab afresh; what was written is kept under a dated name")
-    p.add_argument("lab", help="its number: 01")
-    p.add_argument("--labs", type=Path, help="the folder of the labs (default: labs, or this one if the lab lies here)")
-    p.add_argument(
-        "--guesses", action="store_true", help="forget the guesses of that notebook instead; labs stay as they are"
-    )
-    p.set_defaults(run=run_reset)
-    p = commands.add_parser("progress", help="what you guessed and wrote in notebooks and labs")
-    p.set_defaults(run=lambda args: run_progress())
-    p = commands.add_parser("warm-up", help="compile the CPU kernels for this machine, once")
-    p.set_defaults(run=lambda args: run_warm_up())
-
-
-def run_reset(args) -> None:
-    """Copy, then write the starter; say where the copy is."""
-    from qcourse.checks.labs import reset, starter_of
-    from qcourse.study.widgets.guesses import clear
-
-    if args.guesses:
-        return print(f"{clear(args.lab)} guesses of notebook {args.lab} forgotten")
-    name, usual = starter_of(args.lab).name, Path("labs")
-    here = not (usual / name).exists() and Path(name).exists()  # called inside the folder of the labs
-    done = reset(args.lab, args.labs or (Path() if here else usual))
-    print(f"kept what you wrote as {done.kept}" if done.kept else "there was nothing of yours to keep")
-    print(f"{done.fresh} is fresh again (in JupyterLab: File > Reload Notebook from Disk)")
+COMMANDS: dict[str, Command] = {
+    "lab": Command("learn", "open the course in JupyterLab", "classroom.learner_command:add_lab", ""),
+    "progress": Command("learn", "what you guessed and wrote so far", "classroom.learner_command:add_progress", "json"),
+    "reset": Command("learn", "start a lab afresh; what you wrote is kept", "classroom.learner_command:add_reset"),
+    "warm-up": Command("learn", "compile the CPU kernels, once a machine", "classroom.learner_command:add_warm_up", "quiet"),
+    "fetch": Command("make", "bring a pretrained model (93 MB, once)", "models.command:add_fetch"),
+    "quantize": Command(
+        "make", "a model → a folder in a quantized format, block by block", "study.quantize_command:add_quantize"
+    ),
+    "convert": Command("make", "a quantized model → the same codes in another layout", "study.convert_command:add_convert"),
+    "export": Command("make", "a model → one .gguf file for llama.cpp", "study.convert_command:add_export"),
+    "train": Command("make", "train the shipped model again", "models.train_command:add_train"),
+    "inspect": Command("look", "open a model file: tensors, bits, config, traps", "study.inspect_command:add_inspect"),
+    "generate": Command("look", "let a model go on with a text", "models.command:add_generate", "json"),
+    "cheatsheet": Command(
+        "look", "formats, methods, kernels, names on two pages: PDF, PNG", "study.cheatsheet_command:add_cheatsheet"
+    ),
+    "chat": Command("look", "talk with a model in the terminal", "models.command:add_chat", ""),
+    "eval": Command("measure", "speed, memory and quality of formats", "study.eval_command:add_eval"),
+    "capture": Command("measure", "eval, kept under captures/", "study.eval_command:add_capture"),
+    "bench": Command("measure", "where a decode step's time goes", "study.command:add_bench", "json"),
+    "zoo": Command("measure", "every format: bits against quality", "study.command:add_zoo"),
+    "grade": Command("class", "grade a folder of notebooks", "classroom.command:add_grade"),
+    "completion": Command("shell", "print a shell's completion script", "cli:add_completion", ""),
+}
 
 
-def in_order(key: str) -> list:
-    """01.2 before 01.10, notebooks before labs."""
-    return [(not n.isdigit(), int(n) if n.isdigit() else 0, n) for n in key.split(".")]
+def parser_of(name: str) -> Parser:
+    """The parser of one command, with its options."""
+    command = COMMANDS[name]
+    parser = Parser(f"qcourse {name}", command.line, command.output)
+    module, function = command.adds.split(":")
+    getattr(import_module(f"qcourse.{module}"), function)(parser)
+    return parser
 
 
-def run_progress() -> None:
-    """Every guess, every line that was written and every task that was checked, by notebook."""
-    from qcourse.study.widgets.guesses import guesses_file, read_all
-
-    found = read_all()
-    for key in sorted(found, key=in_order):
-        what, guess = found[key], found[key].get("value")
-        said = (
-            [guess if isinstance(guess, str) else "a curve" if isinstance(guess, list) else f"{guess:g}"]
-            if guess is not None
-            else []
-        )
-        said += ["shown without a guess"] * (guess is None and bool(what.get("shown")))
-        said += [f"{kind} {what[kind]}" for kind in ("line", "task") if kind in what]
-        print(f"{key:9s} {', '.join(said):24s} {what.get('when', '')[:10]}")
-    print(
-        f"{len(found)} questions in {guesses_file()}"
-        if found
-        else "nothing yet: guesses are made in the notebooks (make lab)"
+def overview() -> str:
+    """`qcourse --help`: the commands by group, a line each."""
+    lines = [
+        "qcourse: learn LLM quantization, and do it",
+        "",
+        "usage: qcourse COMMAND [options]",
+        "       qcourse COMMAND --help",
+    ]
+    for group in dict.fromkeys(c.group for c in COMMANDS.values()):
+        lines += ["", f"{group}:", *(f"  {n:12s}{c.line}" for n, c in COMMANDS.items() if c.group == group)]
+    codes = [f"  {code:<4d}{said}" for code, said in EXIT_CODES.items()]
+    return "\n".join(
+        [*lines, "", EXAMPLES, "exit codes:", *codes, "", "qcourse COMMAND --help explains each; qcourse --version.\n"]
     )
 
 
-def run_warm_up() -> None:
-    """Compile every loop of the CPU kernels, or find it compiled."""
-    from qcourse.gemm.jit import has_jit
-    from qcourse.gemm.warm_up import warm_up
+def parse(argv: Sequence[str]):
+    """The options of a command line. Exits with 0 after --help or --version, with 2 and one line for what is none."""
+    first = argv[0] if argv else None
+    if first in ("--help", "-h"):
+        print(overview(), end="")
+        raise SystemExit(0)
+    if first == "--version":
+        print(f"qcourse {__version__}")
+        raise SystemExit(0)
+    if first not in COMMANDS:
+        wrong = "a command is missing" if first is None else f"there is no command {first!r}{did_you_mean(first, COMMANDS)}"
+        wrong = f"{first} is no option of qcourse itself: a command first" if first and first.startswith("-") else wrong
+        stop(2, f"{wrong} (qcourse --help lists them)")
+    parser, words = parser_of(first), list(argv[1:])
+    own = words.index("--") if parser.rest and "--" in words else len(words)
+    args = parser.parse_args(words[:own])
+    args.rest = words[own + 1 :]
+    return args
 
-    if has_jit():
-        warm_up()
+
+def add_completion(p: Parser) -> None:
+    """`qcourse completion`: its result is a script, so it has neither --json nor --quiet."""
+    p.epilog = completion.EXAMPLES
+    p.add_argument("shell", metavar="SHELL", type=one_of("shell", lambda: completion.SHELLS), help="bash, zsh or fish")
+    p.set_defaults(run=lambda args: Outcome(completion.script(args.shell, {n: parser_of(n) for n in COMMANDS})))
 
 
-class Parser(argparse.ArgumentParser):
-    """argparse, with bad options said in one line (the subcommands are made of the same class)."""
+def stop(code: int, said: str) -> None:
+    """Say one line on standard error, and end."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        print(f"qcourse: {said}", file=sys.stderr, flush=True)
+    raise SystemExit(code)
 
-    def error(self, message: str):
-        """Exit with 2 and a line that points to the help."""
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+def finite(data):
+    """What JSON can hold: NaN and inf become null."""
+    if isinstance(data, dict):
+        return {str(k): finite(v) for k, v in data.items()}
+    if isinstance(data, list | tuple):
+        return [finite(v) for v in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
+
+
+def perform(args) -> int:
+    """Run a command and print what came of it. While it runs with --json, what is printed goes to standard error."""
+    with contextlib.ExitStack() as stack:
+        if getattr(args, "json", False):
+            stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+        elif getattr(args, "quiet", False):
+            nowhere = stack.enter_context(open(os.devnull, "w"))
+            stack.enter_context(contextlib.redirect_stdout(nowhere))
+            stack.enter_context(contextlib.redirect_stderr(nowhere))
+        outcome = args.run(args) or Outcome()
+    if getattr(args, "json", False):
+        print(json.dumps(finite(outcome.data), indent=1, default=str, allow_nan=False))
+    elif not getattr(args, "quiet", False) and outcome.text:
+        print(outcome.text)
+    if sys.stdout is not None:
+        sys.stdout.flush()
+    return outcome.code
 
 
 def run(args) -> tuple[int, str]:
-    """Run a command: (0, "") or an exit code and one line for stderr. QCOURSE_TRACEBACK=1 shows where it happened."""
-    expected = (ValueError, OSError, ImportError, MemoryError)
+    """Run a command: its exit code, and one line for standard error where it failed."""
+    subject = next((str(v) for n in ("model", "source", "submissions") if (v := getattr(args, n, None))), None)
     try:
-        args.run(args)
-        sys.stdout.flush()
-        return 0, ""
+        return perform(args), ""
     except KeyboardInterrupt:
         return 130, "interrupted"
     except BrokenPipeError:  # `qcourse … | head`
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (the interpreter flushes it when it ends)
-        return 141, "whoever read the output has gone"
+        return 141, ""
     except Exception as e:
-        if os.environ.get("QCOURSE_TRACEBACK"):
-            raise
+        if args.debug:
+            traceback.print_exc()
         if isinstance(e, OSError) and not isinstance(e, ImportError) and e.filename is None and e.errno is not None:
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (a full disk behind stdout would be told again)
-        said = f"{e.filename}: {e.strerror}" if isinstance(e, OSError) and e.filename and e.strerror else str(e)
-        said = " ".join(said.split()) or "no reason given"
-        return 2, said if isinstance(e, expected) and str(e) else f"{type(e).__name__}: {said}"
+        return 2, line_of(e, subject)
 
 
-def main(argv: list[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of the `qcourse` command."""
-    from qcourse.classroom.command import add_grade
-    from qcourse.models.command import add_models
-    from qcourse.study.command import add_bench, add_eval, add_zoo
-    from qcourse.study.convert_command import add_convert
-    from qcourse.study.inspect_command import add_inspect
-    from qcourse.study.quantize_command import add_quantize
-
-    parser = Parser(prog="qcourse", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    add_train(commands)
-    add_models(commands)
-    add_eval(commands)
-    add_bench(commands)
-    add_zoo(commands)
-    add_quantize(commands)
-    add_convert(commands)
-    add_inspect(commands)
-    add_labs(commands)
-    add_grade(commands)
-    args = parser.parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):  # a character that the terminal lacks, or half a file name, is no error
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        args = parse(sys.argv[1:] if argv is None else argv)
+    except KeyboardInterrupt:
+        stop(130, "interrupted")
     code, said = run(args)
+    if said:
+        stop(code, said)
     if code:
-        parser.exit(code, f"qcourse: {said}\n")
+        raise SystemExit(code)
 
 
 if __name__ == "__main__":

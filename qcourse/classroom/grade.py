@@ -1,6 +1,7 @@
 """grade(SUBMISSIONS, OUT): everybody's notebook run in the sandbox, judged, and reported. Each exactly once."""
 
 import base64
+import zipfile
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -10,10 +11,11 @@ from qcourse.classroom.names import all_visible, visible
 from qcourse.classroom.notebook import NotANotebook
 from qcourse.classroom.pool import Judge, lab_table, run_local
 from qcourse.classroom.report import write_report
-from qcourse.classroom.results import Store, course_version
+from qcourse.classroom.results import Store
 from qcourse.classroom.scheduler import run_dask
 from qcourse.classroom.submissions import collect
 from qcourse.classroom.units import Unit, plan
+from qcourse.cluster import course_version
 
 MB = 1 << 20
 
@@ -39,6 +41,8 @@ def grade(
     submissions, out = Path(submissions), Path(out)
     if out.resolve().is_relative_to(submissions.resolve()):
         raise ValueError(f"--out {out} lies inside {submissions}: its pages would be taken for submissions")
+    if submissions.is_file() and not zipfile.is_zipfile(submissions):
+        raise ValueError(f"{submissions}: a folder of notebooks, or the zip that Canvas or Moodle makes, expected")
     files = collect(submissions, int(limits.notebook_mb * MB))
     store = Store(out, seed, seeds)
     with store.locked(), closing(Judge()) as judge:

@@ -3,7 +3,7 @@
     OUT/.results/grading.json       marks the folder as ours; holds the hidden seed
     OUT/.results/<key>.json         one result: written beside, flushed, then renamed; so it is there whole or not at all
 
-A result is valid for the notebook's bytes, the course's version, the seed and the limits it was made with.
+A result is valid for the notebook's bytes, the course's version (a changed check grades again), the seed and the limits.
 """
 
 import fcntl
@@ -12,21 +12,11 @@ import json
 import os
 import secrets
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 
-from qcourse.classroom.isolation import PACKAGE
+from qcourse.cluster import course_version
 
 DRAWS = 3  # hidden seeds of each task
-
-
-@cache
-def course_version() -> str:
-    """A digest of every line of the package: a changed check grades again."""
-    digest = hashlib.sha256()
-    for path in sorted(PACKAGE.rglob("*.py")):
-        digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:16]
 
 
 def fingerprint(data: bytes, seed: int, limits: dict) -> str:

@@ -8,31 +8,18 @@ import threading
 from collections.abc import Callable, Iterator
 
 from qcourse.classroom.pool import Judge, grade_job
+from qcourse.cluster import connect, course_version
 
 _mine = threading.local()
 
 
 def grade_here(job: dict, course: str) -> dict:
     """Runs on a dask worker. `course` must be the version that the worker has, or two students meet two exams."""
-    from qcourse.classroom.results import course_version
-
     if course_version() != course:
         return {"failed": "a worker has another version of the course; install the same on every machine"}
     if not hasattr(_mine, "judge"):
         _mine.judge = Judge()
     return grade_job(_mine.judge, job)
-
-
-def connect(address: str, seconds: float = 10.0):
-    """A client of the scheduler. Raises ValueError naming the address when nobody answers there."""
-    from distributed import Client
-
-    try:
-        return Client(address, timeout=seconds)
-    except (OSError, ValueError) as e:
-        raise ValueError(
-            f"no dask scheduler answers at {address} ({type(e).__name__}: {e}); start one: dask scheduler"
-        ) from None
 
 
 def run_dask(keys: list, job_of: Callable[[object], dict], address: str, course: str) -> Iterator[tuple[object, dict]]:

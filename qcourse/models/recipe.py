@@ -59,8 +59,9 @@ class TrainConfig:
         return max(self.seq_len, self.long_seq_len) if self.long_share else self.seq_len
 
 
-def check_run(model, recipe: TrainConfig, device: str, data: Path | None) -> None:
-    """Raise ValueError, before any work, for a shape that is no model, a missing device, or a folder without tokens."""
+def check_run(model, recipe: TrainConfig, device: str, data: Path | None, out: Path) -> None:
+    """Raise ValueError, before any work, for a shape that is no model, a missing device, a folder without tokens,
+    or an `out` with a model that no run left there."""
     for name, value in asdict(model).items():
         if type(value) in (int, float) and not (math.isfinite(value) and value > 0):
             raise ValueError(f"{name}={value}: a number above 0 expected")
@@ -78,6 +79,8 @@ def check_run(model, recipe: TrainConfig, device: str, data: Path | None) -> Non
         raise ValueError(f"loud_channels={recipe.loud_channels}: the model has {model.hidden_size} channels")
     if not 257 <= model.vocab_size <= 65536:
         raise ValueError(f"vocab_size={model.vocab_size}: 257 (bytes and <|endoftext|>) to 65536 (16 bits an id)")
+    if (out / "model.safetensors").exists() and not (out / "state.safetensors").exists():
+        raise ValueError(f"{out} holds a model that is no run of this command: choose another --out")
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda: torch sees no CUDA device here")
     if data is not None and not ((data / "tokenizer.json").is_file() and list(data.glob("tokens-*.npz"))):

@@ -167,7 +167,7 @@ def train(
     folder whose weights the run begins with.
     Raises ValueError before any work for a recipe, shape, device or folder that cannot be.
     """
-    check_run(model_config, config, device, data)
+    check_run(model_config, config, device, data, out)
     if start_from is not None:
         open_checkpoint(start_from)  # what is no model is said now
     tokenizer, ids = tokenize(data or out, model_config.vocab_size)

@@ -1,60 +1,60 @@
 """`qcourse inspect`: any model file opened, explained, and judged, without loading its weights."""
 
-import argparse
 import math
 import re
 from pathlib import Path
 
+from qcourse.models import option_types
+from qcourse.options import Outcome, Parser
+
 EXAMPLES = """\
+An index and a config.json are enough: then shapes are those that the config asks for.
+
 examples:
   qcourse inspect shipped                      the model that ships with the course
   qcourse inspect FOLDER --hex                 and the smallest piece of its first quantized layer, bit by bit
   qcourse inspect FILE.gguf --all              every tensor in a line of its own
   qcourse inspect FOLDER --json                for programs
-
-An index and a config.json are enough: then shapes are those that the config asks for.
+  qcourse inspect FOLDER --strict --quiet      for a pipeline: exit code 1 where there is a warning
 """
 DIGITS = re.compile(r"(?<=\.)\d+(?=\.)")
 
 
-def add_inspect(commands) -> None:
-    """The subcommand."""
-    p = commands.add_parser(
-        "inspect",
-        help="open a model file: tensors, bits a weight, its config explained, traps",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    p.add_argument("source", metavar="MODEL", help="shipped, smollm2, a folder, a .safetensors or a .gguf file")
+def add_inspect(p: Parser) -> None:
+    """What to open, and how much of it to show."""
+    p.epilog, p.fails = EXAMPLES, "with --strict: there are warnings"
+    p.add_argument("source", type=option_types.inspectable, metavar="MODEL",
+                   help="shipped, smollm2, a folder, a .safetensors or a .gguf file")  # fmt: skip
     p.add_argument("--all", action="store_true", help="every tensor; without it, those of equal layers are one line")
     p.add_argument(
         "--hex", nargs="?", const="", metavar="LAYER", help="one group of a layer, bit by bit (default: the first)"
     )
-    p.add_argument("--json", action="store_true", help="everything as JSON")
+    p.add_argument("--strict", action="store_true", help="exit with 1 where there is a warning")
     p.set_defaults(run=run_inspect)
 
 
-def run_inspect(args) -> None:
-    """Print the report."""
-    import json
-
+def run_inspect(args) -> Outcome:
+    """The report. A layer that --hex asks for must be there, however the report is printed."""
     from qcourse.study.inspection import inspect
     from qcourse.study.inspection_bits import piece
     from qcourse.study.inspection_warnings import warnings
 
     found = inspect(args.source)
-    if args.json:
-        return print(json.dumps(as_json(found, warnings(found)), indent=1))
-    print("\n".join([*head(found), "", *table(found, args.all)]))
+    warned, lines = warnings(found), [*head(found), "", *table(found, args.all)]
     if found.config is not None:
         from qcourse.study.inspection_words import explained
 
-        print(f"\nquantization_config ({Path(found.config[1].split(',')[0]).name}):")
-        print("\n".join(explained(found.config[0], "  ")))
-    for warning in warnings(found):
-        print(f"\n! {warning}")
+        lines += [
+            "",
+            f"quantization_config ({Path(found.config[1].split(',')[0]).name}):",
+            *explained(found.config[0], "  "),
+        ]
+    lines += [f"\n! {warning}" for warning in warned]
+    data = as_json(found, warned)
     if args.hex is not None:
-        print(f"\n{piece(found, args.hex or None)}")
+        lines += ["", piece(found, args.hex or None)]
+        data["piece"] = lines[-1]
+    return Outcome("\n".join(lines), data, int(args.strict and bool(warned)))
 
 
 def head(found) -> list[str]:

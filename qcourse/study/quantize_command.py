@@ -1,56 +1,50 @@
 """`qcourse quantize`: a model → a folder in a format that others read."""
 
-import argparse
-from pathlib import Path
+from qcourse.models import option_types
+from qcourse.options import Outcome, Parser, a_file, a_place, above_zero
 
 EXAMPLES = """\
+A method is a quantizer (rtn, hqq, imatrix, autoround, gptq), or transforms in front of one: awq, smoothquant@0.8 (then plain
+rounding), awq+gptq, rotation+gptq; rotation comes first, and unties a tied head. All of them work block by block: one block
+and the hidden states of the calibration text are in memory. A killed run goes on with the same command. The head, the
+embedding and norms stay in 16 bits. Every other scheme of compressed-tensors: an unfit --scheme prints them.
+
 examples:
   qcourse quantize shipped --scheme W4A16 --method gptq --group-size 64 --out runs/w4
   qcourse quantize FOLDER --scheme W8A8 --method smoothquant@0.8+gptq --out w8a8
   qcourse quantize FOLDER --scheme W4A16_ASYM --method awq --layout awq --out awq
   qcourse quantize FOLDER --scheme FP8_DYNAMIC --method rtn --kv-cache fp8_e4m3 --out fp8
-
-A method is a quantizer (rtn, hqq, imatrix, autoround, gptq), or transforms in front of one: awq, smoothquant@0.8 (then plain
-rounding), awq+gptq, rotation+gptq; rotation comes first, and unties a tied head. All of them work block by block: one block
-and the hidden states of the calibration text are in memory. A killed run goes on with the same command. The head, the
-embedding and norms stay in 16 bits. Every other scheme of compressed-tensors: an unfit --scheme prints them.
+  qcourse quantize FOLDER --scheme W4A16 --scheduler tcp://HOST:8786 --out w4      layers on dask workers, the same bytes
 """
 
 
-def add_quantize(commands) -> None:
-    """The subcommand."""
-    from qcourse.models.command import above_zero, source
-
-    p = commands.add_parser(
-        "quantize",
-        help="write a quantized model (compressed-tensors, GPTQ, AWQ …), block by block",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    p.add_argument("model", type=source, metavar="MODEL", help="shipped, smollm2, a folder or a .gguf file; only read")
-    p.add_argument("--scheme", required=True, help="W4A16, W4A16_ASYM, W8A8, FP8_DYNAMIC, NVFP4A16 …")
-    p.add_argument("--group-size", type=above_zero(int), help="instead of 128, for schemes with groups")
-    p.add_argument("--method", default="gptq", help="how codes are chosen (default gptq): see below")
-    p.add_argument("--layout", default="compressed-tensors", help="whose folder: compressed-tensors (default), gptq, awq …")
-    p.add_argument("--kv-cache", metavar="NAME", help="fp8_e4m3 or fp8_e4m3_per_head: calibrated scales for the KV cache")
-    p.add_argument("--out", type=Path, required=True, help="the folder to make; OUT.part until it is complete")
-    p.add_argument("--windows", type=above_zero(int), default=32, help="windows of calibration text (default 32)")
-    p.add_argument("--seq-len", type=above_zero(int), help="tokens a window (default 256, or the model's context)")
-    p.add_argument("--calibration", type=Path, help="a text file to calibrate on (default: the standard library)")
-    p.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+def add_quantize(p: Parser) -> None:
+    """What, how, into which layout, calibrated on which text."""
+    p.epilog = EXAMPLES
+    p.add_argument("model", type=option_types.source, metavar="MODEL", help=option_types.READ)
+    p.add_argument("--scheme", type=option_types.scheme, required=True, metavar="SCHEME",
+                   help="W4A16, W4A16_ASYM, W8A8, FP8_DYNAMIC, NVFP4A16 …")  # fmt: skip
+    p.add_argument("--group-size", type=above_zero(int), metavar="G", help="instead of 128, for schemes with groups")
+    p.add_argument("--method", default="gptq", metavar="METHOD", help="how codes are chosen (default gptq): see below")
+    p.add_argument("--layout", type=option_types.layout, default="compressed-tensors", metavar="LAYOUT",
+                   help="whose folder: compressed-tensors (default), gptq, gptq_v2, awq, modelopt, torchao")  # fmt: skip
+    p.add_argument("--kv-cache", type=option_types.kv_cache, metavar="NAME",
+                   help="fp8_e4m3 or fp8_e4m3_per_head: calibrated scales for the KV cache")  # fmt: skip
+    p.add_argument("--out", type=a_place, required=True, metavar="OUT", help=option_types.MADE)
+    p.add_argument("--windows", type=above_zero(int), default=32, metavar="N", help="of calibration text (default 32)")
+    p.add_argument("--seq-len", type=above_zero(int), metavar="N", help="tokens a window (default 256, or the context)")
+    p.add_argument("--calibration", type=a_file, metavar="FILE", help="a text to calibrate on (default: Python's library)")
+    p.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="where it runs (default cpu)")
+    p.add_argument("--scheduler", metavar="ADDRESS", help="a dask scheduler, tcp://HOST:8786: layers on its workers")
     p.add_argument(
         "--no-sequential", action="store_true", help="calibrate on the 16-bit model, deaf to the errors of earlier layers"
     )
     p.add_argument("--dequantize", action="store_true", help="of a source that is quantized already: what its codes mean")
-    p.add_argument("--quiet", action="store_true", help="no progress bar and no table")
-    p.add_argument("--json", action="store_true", help="print the report as JSON instead of the table")
     p.set_defaults(run=run_quantize)
 
 
-def run_quantize(args) -> None:
-    """Check, quantize, print the table or the JSON."""
-    import json
-
+def run_quantize(args) -> Outcome:
+    """Check, quantize, say what was lost where."""
     from qcourse.models.stream import Method, quantize_to_folder
     from qcourse.numerics.kv import kv_args
 
@@ -70,12 +64,10 @@ def run_quantize(args) -> None:
         kv_cache=args.kv_cache,
         layout=args.layout,
         device=args.device,
+        scheduler=args.scheduler,
         progress=not args.quiet,
     )
-    if args.json:
-        print(json.dumps(report, indent=1))
-    elif not args.quiet:
-        print(f"{table(report)}\n\nwritten to {args.out}")
+    return Outcome(f"{table(report)}\n\nwritten to {args.out}", report)
 
 
 def asked(args) -> tuple:
