@@ -11,6 +11,14 @@ from qcourse.layers.quantized import Quantizer
 from qcourse.numerics.quantize import TWO_LEVEL, quantize
 
 
+def peaks_of(groups: Iterable[tuple[Linear, ...]]) -> dict[str, float]:
+    """Layer → max|w| over its group, for groups of several."""
+    found = {}
+    for group in (g for g in groups if len(g) > 1):
+        found |= dict.fromkeys([m.prefix for m in group], max(m.weight.detach().abs().max().item() for m in group))
+    return found
+
+
 def shared_peaks(groups: Iterable[tuple[Linear, ...]]) -> Quantizer:
     """A quantizer (W, args, name) → QTensor that gives the layers of a group (`model.fused()`) the peak of all of them.
 
@@ -19,10 +27,7 @@ def shared_peaks(groups: Iterable[tuple[Linear, ...]]) -> Quantizer:
 
     The peaks are those of the weights now: make it after any transform. Formats without such a scale are left as they are.
     """
-    peaks = {}
-    for group in groups:
-        peak = max(m.weight.detach().abs().max().item() for m in group)
-        peaks |= {f"{m.prefix}.weight": peak for m in group}
+    peaks = {f"{layer}.weight": peak for layer, peak in peaks_of(groups).items()}
 
     def quantizer(W, args, name="W"):
         return quantize(W, args, name, peak=peaks.get(name) if args.scaling in TWO_LEVEL else None)

@@ -3,7 +3,8 @@
     for each block            the hidden states of the calibration text stand in front of it
       for each stage          q k v · o · gate up · down: layers that read the same x
         observe               run the block up to the stage; its input gives the statistics
-        quantize              each layer of the stage, which from now on multiplies by what its codes stand for
+        choose                codes for each layer of the stage, from a task that says all: here, or on other machines
+        quantize              the layer, which from now on multiplies by what its codes stand for
       run                     the block as it is now: the hidden states in front of the next
 
 Memory: one block, its statistics, and the hidden states. `sequential=False` calibrates every layer on what the 16-bit model
@@ -14,7 +15,7 @@ inputs, which GPTAQ (Li et al. 2025, arXiv:2504.02692) repairs, too. Notebook 06
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -22,13 +23,15 @@ import torch
 from torch import nn
 
 from qcourse.layers.config import RulesConfig
+from qcourse.layers.fused import peaks_of
 from qcourse.layers.linear import Linear, install, refuse_misfits
 from qcourse.layers.quantized import QuantizedLinearMethod
 from qcourse.methods.calibration import InputStats, check_ids
 from qcourse.methods.quantizers import QUANTIZERS, Quantizer
+from qcourse.numerics.args import QuantizationArgs
 from qcourse.numerics.qtensor import QTensor
-from qcourse.numerics.quantize import dequantize
-from qcourse.shapes import Float, Integer, Tensor
+from qcourse.numerics.quantize import TWO_LEVEL, dequantize
+from qcourse.shapes import Float, Integer, Shaped, Tensor
 
 BATCH = 8
 
@@ -74,23 +77,46 @@ def observe(run: Callable, layer: Linear, states: list[Tensor], hessian: bool) -
     return stats
 
 
-def quantize_layer(
-    layer: Linear, config: RulesConfig, quantizer: Quantizer, stats: InputStats | None
-) -> tuple[QTensor, LayerReport] | None:
-    """One layer, in place: its codes and a report, or None where the rules leave it in 16 bits."""
-    method = config.get_quant_method(layer, layer.prefix)
-    if not isinstance(method, QuantizedLinearMethod):
-        return None
-    W, begin = layer.weight.data.float().cpu(), time.perf_counter()  # statistics are kept there, too
+@dataclass(frozen=True)
+class Task:
+    """A layer that waits for its codes: W (N, K) in the model's dtype, its recipe, what its input looks like (or None).
+    peak: max|w| over the layers that engines multiply as one with it, where the recipe has one number for all (NVFP4)."""
+
+    name: str
+    W: Shaped[Tensor, "N K"]
+    args: QuantizationArgs
+    stats: InputStats | None
+    peak: float | None = None
+
+
+Chooser = Callable[[Iterable[Task]], Iterator[tuple[QTensor, LayerReport]]]  # in the order of the tasks
+
+
+def choose(task: Task, quantizer: Quantizer) -> tuple[QTensor, LayerReport]:
+    """The codes of one layer, and its report. A function of the task alone: tasks know nothing of each other."""
+    W, begin = task.W.float().cpu(), time.perf_counter()  # statistics are kept there, too
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always", UserWarning)
-        q = quantizer.run(W, method.scheme.weights, stats, f"{layer.prefix}.weight")
+        more = {"peak": task.peak} if quantizer.shares and task.peak is not None else {}
+        q = quantizer.run(W, task.args, task.stats, f"{task.name}.weight", **more)
     seconds = time.perf_counter() - begin
-    notes = tuple(str(w.message).removeprefix(f"{layer.prefix}.weight: ") for w in said)
-    method.quantizer = lambda *_: q.to(layer.weight.device)
-    install(layer, method)
-    error = None if stats is None else output_error(W, dequantize(q), stats)
-    return q, LayerReport(layer.prefix, tuple(W.shape), q.bits_per_weight, error, seconds, notes)
+    notes = tuple(str(w.message).removeprefix(f"{task.name}.weight: ") for w in said)
+    error = None if task.stats is None else output_error(W, dequantize(q), task.stats)
+    return q, LayerReport(task.name, tuple(W.shape), q.bits_per_weight, error, seconds, notes)
+
+
+def quantize_layers(
+    layers: Iterable[Linear], config: RulesConfig, seen: dict[str, InputStats], peaks: dict[str, float], chooser: Chooser
+) -> Iterator[tuple[QTensor, LayerReport]]:
+    """The layers, in place, but those that the rules leave in 16 bits: codes and report of each."""
+    methods = [(layer, config.get_quant_method(layer, layer.prefix)) for layer in layers]
+    methods = [(layer, method) for layer, method in methods if isinstance(method, QuantizedLinearMethod)]
+    upper = {x.prefix: peaks.get(x.prefix) for x, m in methods if m.scheme.weights.scaling in TWO_LEVEL}
+    tasks = (Task(x.prefix, x.weight.data, m.scheme.weights, seen.get(x.prefix), upper.get(x.prefix)) for x, m in methods)
+    for (layer, method), (q, report) in zip(methods, chooser(tasks), strict=True):
+        method.quantizer = lambda *_, q=q, layer=layer: q.to(layer.weight.device)
+        install(layer, method)
+        yield q, report
 
 
 def output_error(W: Float[Tensor, "N K"], W_hat: Float[Tensor, "N K"], stats: InputStats) -> float:
@@ -109,21 +135,23 @@ def quantize_block(
     quantizer: Quantizer,
     sequential: bool = True,
     look: Callable = lambda q, report: None,
+    chooser: Chooser | None = None,
 ) -> list[Tensor]:
     """The layers of one block, in place; `run(x)` is the block. Returns the hidden states behind it: of the quantized block,
-    or of the 16-bit one where that is what calibrates. `look(q, report)` is shown each layer's codes."""
-    seen, behind = {}, states
+    or of the 16-bit one where that is what calibrates. `look(q, report)` is shown each layer's codes. `chooser`: who chooses
+    the codes of layers that do not wait for each other (a stage, or all of the block); None: here, one after the other."""
+    chooser = chooser or (lambda tasks: (choose(task, quantizer) for task in tasks))
+    seen, behind, waits, peaks = {}, states, quantizer.data and sequential, peaks_of(stages)
     if quantizer.data and not sequential:
-        seen = {id(stage): observe(run, stage[0], states, quantizer.hessian) for stage in stages}
+        for stage in stages:
+            seen |= dict.fromkeys([x.prefix for x in stage], observe(run, stage[0], states, quantizer.hessian))
         behind = [run(x) for x in states]
-    for stage in stages:
-        if quantizer.data and sequential:
-            seen[id(stage)] = observe(run, stage[0], states, quantizer.hessian)
-        for layer in stage:
-            done = quantize_layer(layer, config, quantizer, seen.get(id(stage)))
-            if done is not None:
-                look(*done)
-    return [run(x) for x in states] if quantizer.data and sequential else behind
+    for layers in stages if waits else [[layer for stage in stages for layer in stage]]:
+        if waits:
+            seen = dict.fromkeys([x.prefix for x in layers], observe(run, layers[0], states, quantizer.hessian))
+        for q, report in quantize_layers(layers, config, seen, peaks, chooser):
+            look(q, report)
+    return [run(x) for x in states] if waits else behind
 
 
 @torch.inference_mode()

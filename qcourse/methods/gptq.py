@@ -106,19 +106,20 @@ def gptq(
     *,
     damp: float = 0.01,
     act_order: str = "static",
+    peak: float | None = None,
 ) -> QTensor:
     """Codes of W on any grid, rounded column by column with repair, for the inputs that `stats` saw.
 
-    `stats` needs its Hessian (`InputStats(K, with_hessian=True)`). What had to be done to it (dead channels, more damping,
-    fewer tokens than channels) is said as a warning. Raises ValueError without statistics, for another K, for NaN or inf,
-    and when G does not divide K. Cost: K³ for the factor and 2·N·K² for the repairs, no data beyond H.
+    `stats` needs its Hessian (`InputStats(K, with_hessian=True)`). peak: as in `quantize`. What had to be done to
+    H (dead channels, more damping, fewer tokens than channels) is said as a warning. Raises ValueError without statistics,
+    for another K, for NaN or inf, and when G does not divide K. Cost: K³ for the factor and 2·N·K² for the repairs, no data beyond H.
     """
     H = None if stats is None else stats.hessian
     if H is None:
         raise ValueError(f"{name}: GPTQ needs the Hessian of this layer's input; calibrate with hessian=True")
     if W.shape[1] != stats.K:
         raise ValueError(f"{name} has K={W.shape[1]}, its calibration input has K={stats.K}")
-    start = quantize(W, args, name)
+    start = quantize(W, args, name, peak=peak)
     order = processing_order(stats.mean_square, args, act_order)
     turn = torch.arange(stats.K) if order is None else order
     try:

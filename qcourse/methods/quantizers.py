@@ -21,22 +21,31 @@ from qcourse.shapes import Float, Tensor
 
 @dataclass(frozen=True)
 class Quantizer:
-    """`run` chooses the codes · data: whether it looks at the layer's input · hessian: at all pairs of its channels, too."""
+    """`run` chooses the codes · data: whether it looks at the layer's input · hessian: at all pairs of its channels, too ·
+    shares: whether it takes `peak`, the loudest weight of all layers that share NVFP4's upper scale."""
 
     run: Callable[..., QTensor]
     data: bool = False
     hessian: bool = False
+    shares: bool = False
 
 
-def rtn(W: Float[Tensor, "N K"], args: QuantizationArgs, stats: InputStats | None = None, name: str = "W") -> QTensor:
+def rtn(
+    W: Float[Tensor, "N K"],
+    args: QuantizationArgs,
+    stats: InputStats | None = None,
+    name: str = "W",
+    *,
+    peak: float | None = None,
+) -> QTensor:
     """Round to nearest: the baseline of all others."""
-    return quantize(W, args, name)
+    return quantize(W, args, name, peak=peak)
 
 
 QUANTIZERS = {
-    "rtn": Quantizer(rtn),
+    "rtn": Quantizer(rtn, shares=True),
     "hqq": Quantizer(hqq),
     "imatrix": Quantizer(imatrix, data=True),
     "autoround": Quantizer(autoround, data=True, hessian=True),
-    "gptq": Quantizer(gptq, data=True, hessian=True),
+    "gptq": Quantizer(gptq, data=True, hessian=True, shares=True),
 }

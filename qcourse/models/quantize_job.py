@@ -6,11 +6,11 @@ from pathlib import Path
 
 import torch
 
-from qcourse.checkpoints.compressed_tensors_config import config_of
 from qcourse.checkpoints.dialect_writers import DialectWriter, writer_of
 from qcourse.checkpoints.dialects import DIALECTS
 from qcourse.checkpoints.errors import CheckpointError
 from qcourse.layers.config import RulesConfig
+from qcourse.layers.sequential import Chooser
 from qcourse.methods.quantizers import QUANTIZERS
 from qcourse.models.llama import LlamaForCausalLM
 from qcourse.models.loader import Checkpoint, build, open_checkpoint
@@ -37,14 +37,14 @@ class Method:
         """Whether the hidden states of the 16-bit model are needed, and those of the quantized one (for a cache's scales,
         too)."""
         a, data = scheme.input_activations, QUANTIZERS[self.quantizer].data
-        looking = any(name in LOOKING for name in self.transforms) or a is not None and not a.dynamic
+        looking = any(name in LOOKING for name in self.transforms) or a is not None and a.calibrated
         return looking or data and not self.sequential, data and self.sequential or kv_cache is not None
 
 
 @dataclass(frozen=True)
 class Job:
     """What stays the same from block to block. reader, model, written: the source, the model in 16 bits, and the result, all
-    of them shapes without memory."""
+    of them shapes without memory · chooser: who chooses the codes; None: this process."""
 
     source: Path
     checkpoint: Checkpoint
@@ -57,6 +57,7 @@ class Job:
     reader: LlamaForCausalLM
     model: LlamaForCausalLM
     written: LlamaForCausalLM
+    chooser: Chooser | None = None
 
     def files(self) -> dict[str, Path | str]:
         """What lies beside the weights: the source's tokenizer, and what this ecosystem's readers look for."""
@@ -64,7 +65,8 @@ class Job:
 
     def said(self, tensors: dict[str, Tensor]) -> dict[str, str]:
         """What the metadata of a shard with these tensors says."""
-        return self.writer.metadata(tensors, self.scheme, [n for n, _ in self.model.named_parameters()])
+        whole = build(self.written.config, None, self.source)  # `model` has lost those of the block in hand
+        return self.writer.metadata(tensors, self.scheme, [n for n, _ in whole.named_parameters()])
 
 
 def make_job(
@@ -99,12 +101,13 @@ def make_job(
 
 def written_config(writer: DialectWriter, scheme: QuantizationScheme, kv: KVCacheArgs | None) -> dict:
     """The quantization_config. Raises ValueError for a scheme that this ecosystem has no words for, and for a KV cache in
-    one that is not compressed-tensors."""
-    if writer.name == "compressed-tensors":
-        return config_of(scheme, kv_cache=kv)
-    if kv is not None:
-        raise ValueError(f"scales of a KV cache are written in compressed-tensors folders only, not in {writer.name}")
-    return writer.written(scheme)
+    one that is not compressed-tensors: there the cache is calibrated, `convert` goes on from there."""
+    if kv is not None and writer.name != "compressed-tensors":
+        raise ValueError(
+            f"a KV cache is calibrated in compressed-tensors folders only, not in {writer.name}: quantize into one, then "
+            f"qcourse convert --to {writer.name}"
+        )
+    return writer.written(scheme, kv_cache=kv)
 
 
 def refuse_source(source: Path, held, dequantize: bool, kv_cache: str | None) -> bool:

@@ -9,50 +9,40 @@ windows · (seq_len + 1) · hidden_size · 4 bytes (32 windows of 256: 19 MB for
 block runs, and once more where the 16-bit model's are needed too (`Method.states`). Rounding to nearest needs no text.
 A killed run goes on at the first block without a whole shard. The states in front of it come from the shards that are
 there, as they would have without the kill, so the bytes are the same. The source is only read.
-Does not handle: one scale for q, k, v together, which engines want of formats with a scale for the whole tensor (FP8,
-NVFP4): they take the largest of the three.
+NVFP4's number above the scales is one for q, k, v and one for gate, up, as engines want it. Does not handle: the same of
+FP8 with one scale a tensor, where engines take the largest of the three and round again.
 """
 
 import gc
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from qcourse.checkpoints.compressed_tensors_config import IGNORED
 from qcourse.checkpoints.rules import EVERY, Rule, ignore
 from qcourse.layers.config import RulesConfig
 from qcourse.layers.memory import Memory
-from qcourse.layers.sequential import BATCH, LayerReport, quantize_block
-from qcourse.methods.calibration import check_ids
+from qcourse.layers.sequential import LayerReport, quantize_block
 from qcourse.methods.quantizers import QUANTIZERS
+from qcourse.models.progress import progress_of
 from qcourse.models.quantize_folder import Unfinished, finish, totals, unfinished
 from qcourse.models.quantize_job import Job, Method, identity, make_job
 from qcourse.models.quantize_kv import cache_tensors
-from qcourse.models.quantize_source import config_json, dequantize_part, part_of, read_part, weight_bytes
+from qcourse.models.quantize_source import ENDS, config_json, dequantize_part, part_bytes, part_of, read_part, weight_bytes
+from qcourse.models.quantize_states import States, advance, enter, text_of
 from qcourse.models.quantize_transforms import BLIND, LOOKING, Part, input_scales, observe_block, to_16_bits
+from qcourse.models.quantize_workers import workers
 from qcourse.models.subjects import source_of
 from qcourse.numerics.qtensor import QTensor
 from qcourse.numerics.schemes import QuantizationScheme
-from qcourse.packing.packed import layout_of
 from qcourse.shapes import Integer, Tensor
 
 __all__ = ["Method", "quantize_to_folder"]
-
-
-@dataclass(frozen=True)
-class States:
-    """The hidden states in front of the next block, a tensor a batch: of the 16-bit model and of the quantized one (None
-    where nobody asks), and the rotary tables."""
-
-    exact: list[Tensor] | None
-    quantized: list[Tensor] | None
-    rope: tuple | None
 
 
 @torch.inference_mode()
@@ -68,6 +58,7 @@ def quantize_to_folder(
     kv_cache: str | None = None,
     layout: str = "compressed-tensors",
     device: str = "cpu",
+    scheduler: str | None = None,
     progress: bool = True,
 ) -> dict:
     """Write `source` in `scheme` to the folder `out`, calibrated on ids where the method looks at data. Returns the report:
@@ -75,25 +66,24 @@ def quantize_to_folder(
 
     kv_cache: fp8_e4m3 or fp8_e4m3_per_head, whose scales are calibrated on ids; "auto": the cache stays in 16 bits.
     layout: whose folder it is (`checkpoints.dialect_writers`). settings: what else another run has to share with a killed
-    one, to go on with it. Raises ValueError (CheckpointError for the source) and OSError, in one line.
+    one, to go on with it. scheduler: whose dask workers choose the codes; the bytes are the same (`quantize_workers`).
+    Raises ValueError (CheckpointError for the source) and OSError, in one line; ImportError for a scheduler without dask.
     """
     source, begin = source_of(source), time.perf_counter()
     job = make_job(source, scheme, method, dequantize, device, kv_cache, layout)
-    exact, quantized = method.states(scheme, job.kv_cache)
-    ids = ids if exact or quantized else None
-    if exact or quantized:
-        if ids is None:
-            more = f"{', '.join(method.transforms) or 'no transform'}{f' and kv_cache {kv_cache}' if kv_cache else ''}"
-            raise ValueError(f"{method.quantizer} with {more} needs calibration ids")
-        ids = check_ids(job.model, ids)
+    ids = text_of(job, ids)
     files, blocks, settings = job.files(), job.checkpoint.config.num_hidden_layers, (settings or {}) | identity(job, ids)
-    with unfinished(Path(out), settings, blocks + 1) as folder:
-        if not folder.done:
+    weights = job.checkpoint.weights
+    with workers(scheduler, method.quantizer) as chooser, unfinished(Path(out), settings, blocks + 1, weights) as folder:
+        job, past = replace(job, chooser=chooser), folder.done
+        if not past:
             write_ends(job, folder)
-        states = enter(job, folder, ids, exact, quantized)
-        with tqdm(range(blocks), disable=not progress, unit="block") as bar:
-            for i in bar:
-                step(job, folder, states, i, bar.set_postfix_str)
+        states = enter(job, folder, ids)
+        with progress_of(part_bytes(weights, blocks), progress) as bar:
+            bar.done(ENDS, past > 0)
+            for i in range(blocks):
+                step(job, folder, states, i, bar.say)
+                bar.done(f"model.layers.{i}", past > i + 1)
         done = totals(folder, weight_bytes(source), time.perf_counter() - begin)
         return finish(folder, config_json(source, job.written.config, job.config), files, done)
 
@@ -110,17 +100,6 @@ def write_ends(job: Job, folder: Unfinished) -> None:
     to_16_bits(ends)
     folder.keep(tensors := dict(ends.named_parameters()), [], job.said(tensors))
     ends.to("meta")
-
-
-def enter(job: Job, folder: Unfinished, ids: Tensor | None, exact: bool, quantized: bool) -> States:
-    """The hidden states in front of the first block, of the embedding as it was written."""
-    if not (exact or quantized):
-        return States(None, None, None)
-    part = read_part(job.written, None, folder.weights(0), folder.part, job.device)
-    entered = [job.written.model.enter(x.to(job.device), 0, job.written.compute_dtype) for x in ids.split(BATCH)]
-    part.to("meta")
-    states = [x for x, _ in entered]
-    return States(list(states) if exact else None, list(states) if quantized else None, entered[0][1])
 
 
 def block_of(job: Job, i: int) -> nn.Module:
@@ -156,12 +135,6 @@ def step(job: Job, folder: Unfinished, states: States, i: int, say: Callable[[st
     memory.done_with(1 << 23)
 
 
-def advance(run: Callable, states: list[Tensor]) -> None:
-    """The states in front of a block → those behind it, in place."""
-    for j, x in enumerate(states):
-        states[j] = run(x)
-
-
 def quantized_block(
     job: Job, states: States, i: int, block: nn.Module, run: Callable, say: Callable
 ) -> tuple[dict[str, Tensor], list[dict]]:
@@ -177,14 +150,12 @@ def quantized_block(
             unchanged |= {fold: [f"{name}: {f.reason}"] for fold, f in folds.items() if getattr(f, "reason", "")}
             stats, _ = observe_block(run, part.linears(), front)
     to_16_bits(block)
-    a, layout, tensors, layers = job.scheme.input_activations, layout_of(job.writer.layout(job.scheme)), {}, []
-    scales = input_scales(stats, job.scheme) if a is not None and not a.dynamic else None
+    a, tensors, layers = job.scheme.input_activations, {}, []
+    scales = input_scales(stats, job.scheme) if a is not None and a.calibrated else None
 
     def look(q: QTensor, report: LayerReport) -> None:
         say(report.name)
-        packed = job.writer.tensors(q, job.scheme)
-        if scales is not None:
-            packed[layout.input_scale] = torch.tensor([scales[report.name]])
+        packed = job.writer.tensors(q, job.scheme, scales and scales[report.name])
         tensors.update({f"{report.name}.{name}": t for name, t in packed.items()})
         stored = sum(t.nbytes for t in packed.values()) * 8 / q.codes.numel()
         notes = [*unchanged.get(report.name, []), *report.notes]
@@ -193,7 +164,8 @@ def quantized_block(
 
     config = RulesConfig([*ignore(list(IGNORED)), Rule(EVERY, job.scheme)], input_scales=scales)
     seen = states.quantized if job.method.sequential else front
-    quantize_block(run, block.stages(), seen or [], config, QUANTIZERS[job.method.quantizer], job.method.sequential, look)
+    quantizer, stages = QUANTIZERS[job.method.quantizer], block.stages()
+    quantize_block(run, stages, seen or [], config, quantizer, job.method.sequential, look, job.chooser)
     if job.kv_cache is not None:
         tensors |= cache_tensors(run, states.quantized, job.kv_cache, i, f"{part.prefix}self_attn")
     return tensors | {f"{part.prefix}{name}": p.data for name, p in block.named_parameters()}, layers

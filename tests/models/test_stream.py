@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,10 +20,13 @@ from qcourse.checkpoints.compressed_tensors import rules
 from qcourse.checkpoints.compressed_tensors_config import config_of, same_file, writable
 from qcourse.cli import main
 from qcourse.layers.config import get_quantization_config, regrouped, scheme_of
+from qcourse.layers.fused import shared_peaks
+from qcourse.layers.linear import quantize_layers
 from qcourse.layers.sequential import quantize_model
 from qcourse.models.llama import LlamaConfig, LlamaForCausalLM
 from qcourse.models.loader import SHIPPED, load_model, load_tokenizer, save_model
 from qcourse.models.stream import Method, quantize_to_folder
+from qcourse.numerics.quantize import TWO_LEVEL
 from qcourse.numerics.schemes import PRESETS
 from qcourse.study.families import family, prepare
 
@@ -130,16 +134,28 @@ def test_others_are_refused_by_name_with_those_that_work(name):
         config_of(PRESETS[name])
 
 
+def shared(folder, scheme):
+    """The weights in memory, those that engines multiply as one under one number."""
+    model = load_model(folder)
+    config = get_quantization_config(replace(scheme, input_activations=None))
+    quantize_layers(model, replace(config, quantizer=shared_peaks(model.fused())))
+    return model
+
+
 @pytest.mark.parametrize("name", writable())
 def test_every_one_of_them_is_written_and_loads(wide, tmp_path, name):
     scheme = PRESETS[name]
-    static = scheme.input_activations is not None and not scheme.input_activations.dynamic
+    static = scheme.input_activations is not None and scheme.input_activations.calibrated
     report = quantize(wide, tmp_path / "out", scheme, Method(), text=static)
     model, config = load_model(tmp_path / "out"), json.loads((tmp_path / "out" / "config.json").read_text())
-    assert same_weights(model, prepare(wide, name, ids())) and torch.isfinite(model(ids())).all()
+    in_memory = shared(wide, scheme) if scheme.weights.scaling in TWO_LEVEL else prepare(wide, name, ids())
+    assert same_weights(model, in_memory) and torch.isfinite(model(ids())).all()
     assert config["quantization_config"]["ignore"] == ["lm_head"] and "weight" in dict(model.lm_head.named_parameters())
     stored = load_file(tmp_path / "out" / "model-00002-of-00002.safetensors")
-    assert sum("input_scale" in n for n in stored) == 7 * static
+    assert sum(n.endswith(("input_scale", "input_global_scale")) for n in stored) == 7 * static
+    above = {n.split(".")[-2]: t.item() for n, t in stored.items() if n.endswith("weight_global_scale")}
+    for group in (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj")):  # what engines multiply as one has one number
+        assert not above or len({above[layer] for layer in group}) == 1
     sizes = [t.nbytes for n, t in stored.items() if "proj" in n]
     assert sum(sizes) * 8 / report["totals"]["weights"] == pytest.approx(report["totals"]["bits_in_file"])
 
