@@ -11,7 +11,7 @@ from pathlib import Path
 
 from qcourse.checkpoints.errors import CheckpointError
 from qcourse.checkpoints.json_scan import Scanner
-from qcourse.checkpoints.on_disk import Budget, OnDisk
+from qcourse.checkpoints.on_disk import Budget, OnDisk, Place
 from qcourse.checkpoints.safetensors_file import Entry, SafetensorsFile
 from qcourse.shapes import Tensor
 
@@ -39,6 +39,11 @@ class Weights(Mapping):
         if name not in self.found:
             raise CheckpointError(f"{self.folder}: tensor {name!r} is missing")
         return self.found[name][0].read(name)
+
+    def place(self, name: str) -> Place:
+        """Where its bytes lie."""
+        file, entry = self.found[name]
+        return Place(file.disk, entry.begin, entry.end - entry.begin, name)
 
 
 def check_name(folder: Path | str, name: str) -> None:

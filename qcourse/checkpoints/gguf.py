@@ -17,6 +17,7 @@ import torch
 
 from qcourse.checkpoints.errors import CheckpointError
 from qcourse.checkpoints.gguf_file import GGUFFile
+from qcourse.checkpoints.on_disk import Place
 from qcourse.checkpoints.rules import Rule
 from qcourse.numerics.quantize import dequantize
 from qcourse.numerics.schemes import QuantizationScheme
@@ -116,6 +117,10 @@ class GGUFWeights(Mapping):
             t = dequantize(Gguf().unpack({"blocks": rows}, GGUF_ARGS[info.ggml_type], *info.shape))
         part = name.split(".")[-2]
         return unpermuted(t, self.heads[part]) if part in self.heads else t
+
+    def place(self, name: str) -> Place:
+        """Where its bytes lie, under the file's own name."""
+        return Place(self.file.disk, self[name].begin, self[name].nbytes, self.places[name])
 
 
 def keeps_floats(prefix: str, ggml_type: str) -> bool:

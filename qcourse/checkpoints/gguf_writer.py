@@ -6,7 +6,7 @@ Source: ggml's `docs/gguf.md`; the same bytes as gguf-py's writer for the same p
 """
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -26,11 +26,12 @@ KIND_OF = {np.dtype(d): kind for kind, d in NUMBERS.items()}
 
 @dataclass(frozen=True)
 class Written:
-    """One tensor to be written: its type by name, its shape in torch order (N, K), and what makes its bytes when asked."""
+    """One tensor to be written: its type by name, its shape in torch order (N, K), and what makes its bytes when asked: the
+    whole, or some rows after the others."""
 
     ggml_type: str
     shape: tuple[int, ...]
-    make: Callable[[], Tensor]
+    make: Callable[[], Tensor | Iterator[Tensor]]
 
     @property
     def nbytes(self) -> int:
@@ -67,10 +68,13 @@ def write_gguf(path: Path, metadata: Mapping[str, object], tensors: Mapping[str,
     def write(file) -> None:
         file.write(header + bytes(aligned(len(header)) - len(header)))
         for name, t in tensors.items():
-            data = t.make().detach().cpu().contiguous().flatten().view(torch.uint8)
-            if data.numel() != t.nbytes:
-                raise ValueError(f"tensor {name!r}: {data.numel()} bytes were made, {t.nbytes} promised")
-            file.write(memoryview(data.numpy()))
+            made, size = t.make(), 0
+            for rows in [made] if isinstance(made, Tensor) else made:
+                data = rows.detach().cpu().contiguous().flatten().view(torch.uint8)
+                file.write(memoryview(data.numpy()))
+                size += data.numel()
+            if size != t.nbytes:
+                raise ValueError(f"tensor {name!r}: {size} bytes were made, {t.nbytes} promised")
             file.write(bytes(aligned(t.nbytes) - t.nbytes))
 
     return write_whole(path, write)

@@ -8,6 +8,7 @@ import os
 import stat
 import sys
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -42,11 +43,12 @@ class OnDisk:
     """One regular file: `size`, `map()` for its header, `read()` for its data. Raises CheckpointError for anything else.
 
     No handle stays open; each door opens the file again and compares device, inode, length and time of change.
+    watch: is shown what `read` has read, (begin, bytes), where somebody follows a file (`models.source_watch`).
     """
 
     def __init__(self, path: Path | str):
         self.path = Path(path)
-        self.stamp = None
+        self.stamp, self.watch = None, None
         with self._open() as (_, self.stamp):
             self.size = self.stamp[2]
 
@@ -88,7 +90,19 @@ class OnDisk:
                 if not got:
                     raise CheckpointError(f"{self.path}: became shorter while it was being read")
                 done += got
+        if self.watch is not None:
+            self.watch(begin, memoryview(data.numpy()))
         return data
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a tensor's bytes lie: nbytes from byte `begin` of a file, and its name there."""
+
+    disk: OnDisk
+    begin: int
+    nbytes: int
+    name: str
 
 
 def check_extents(path: Path, extents: list[tuple[int, int, str]], at: int, holes: bool) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
+from qcourse.checkpoints.on_disk import Place
 from qcourse.shapes import Tensor
 
 
@@ -23,3 +24,7 @@ class Renamed(Mapping):
     def read(self, name: str) -> Tensor:
         """The tensor, in memory of its own."""
         return self.weights.read(self.places[name])
+
+    def place(self, name: str) -> Place:
+        """Where its bytes lie, under the file's own name."""
+        return self.weights.place(self.places[name])

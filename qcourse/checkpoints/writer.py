@@ -10,6 +10,7 @@ import json
 import os
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ import torch
 from qcourse.checkpoints.safetensors_file import DTYPES
 from qcourse.shapes import Tensor
 
+MADE_BY = "qcourse"  # where a format asks for the producer
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 RANK = {name: i for i, name in enumerate((
     "BOOL", "U8", "I8", "F8_E5M2", "F8_E4M3", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "I16", "U16", "F16", "BF16", "I32",
@@ -25,7 +27,8 @@ RANK = {name: i for i, name in enumerate((
 
 
 def write_whole(path: Path, write: Callable) -> int:
-    """`write(file)` into a `.part`, then rename; the number of bytes. Raises OSError naming the file, as for a full disk."""
+    """`write(file)` into a `.part`, then rename; the number of bytes. Raises OSError naming the file, as for a full disk.
+    What could not be finished is removed, except by a kill."""
     part = path.with_name(path.name + ".part")
     try:
         with part.open("wb") as file:
@@ -35,8 +38,12 @@ def write_whole(path: Path, write: Callable) -> int:
             size = file.tell()
         part.replace(path)
         sync_folder(path.parent)
-    except OSError as e:
-        raise OSError(e.errno, e.strerror or str(e), str(path)) from e
+    except (Exception, KeyboardInterrupt) as e:
+        with suppress(OSError):
+            part.unlink()
+        if isinstance(e, OSError):
+            raise OSError(e.errno, e.strerror or str(e), str(path)) from e
+        raise
     return size
 
 

@@ -4,41 +4,45 @@
                        · write its shard
 
 Nothing is rounded: what the new layout has no place for is refused, saying what it is, and `lossy` lets only these go:
-scales that fp16 does not hold are rounded to it, scales of the KV cache are left out.
+scales that fp16 does not hold are rounded to it, scales of a KV cache are left out where an ecosystem has no words for them.
 Another grid or group size is no conversion: `qcourse quantize --dequantize` makes one of what the codes stand for.
 The machine is that of `quantize_folder`: one block in memory, resumable, whole or not there, the source only read.
 Does not handle: layers in different schemes (mixed precision).
 """
 
+import gc
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from qcourse.checkpoints.compressed_tensors_config import IGNORED
 from qcourse.checkpoints.dialect_writers import DialectWriter, writer_of
 from qcourse.layers.config import RulesConfig
-from qcourse.layers.kv_method import SCALES
+from qcourse.layers.kv_method import SCALES, as_stored
+from qcourse.layers.memory import Memory
 from qcourse.layers.quantized import QuantizedLinearMethod
 from qcourse.models.checkpoint import Checkpoint, build, open_checkpoint
 from qcourse.models.llama import LlamaForCausalLM
+from qcourse.models.progress import progress_of
 from qcourse.models.quantize_folder import Unfinished, finish, totals, unfinished
 from qcourse.models.quantize_source import (
     config_json,
     dequantize_part,
     digest,
     files_beside,
+    part_bytes,
     read_part,
     texts,
     weight_bytes,
 )
 from qcourse.models.subjects import source_of
+from qcourse.numerics.kv import KVCacheArgs
 from qcourse.numerics.qtensor import QTensor
 from qcourse.numerics.schemes import QuantizationScheme, is_float
 from qcourse.packing.lossless import half_scales
-from qcourse.packing.packed import layout_of, unpack
+from qcourse.packing.packed import unpack
 from qcourse.shapes import Tensor
 
 
@@ -52,6 +56,7 @@ class Conversion:
     writer: DialectWriter
     scheme: QuantizationScheme
     config: dict
+    kv_cache: KVCacheArgs | None
     lossy: bool
 
 
@@ -66,10 +71,16 @@ def convert(source: Path | str, out: Path, to: str, *, lossy: bool = False, prog
     blocks = job.checkpoint.config.num_hidden_layers
     settings = {"command": "convert", "to": to, "lossy": lossy, "source_sha256": digest(job.source)}
     files = files_beside(job.source) | texts(job.writer.beside(job.config))
-    with unfinished(Path(out), settings, blocks + 1) as folder:
-        for i in tqdm([None, *range(blocks)], disable=not progress, unit="block"):
-            if (0 if i is None else i + 1) >= folder.done:
-                step(job, folder, i)
+    parts, weights = part_bytes(job.checkpoint.weights, blocks), job.checkpoint.weights
+    with unfinished(Path(out), settings, blocks + 1, weights) as folder, progress_of(parts, progress) as bar:
+        past, memory = folder.done, Memory()
+        for k, name in enumerate(parts):
+            bar.say(name)
+            if k >= past:
+                step(job, folder, k - 1 if k else None)
+                gc.collect()  # as in `stream.step`
+                memory.done_with(1 << 23)
+            bar.done(name, k < past)
         done = totals(folder, weight_bytes(job.source), time.perf_counter() - begin)
         return finish(folder, config_json(job.source, job.checkpoint.config, job.config), files, done)
 
@@ -86,15 +97,19 @@ def prepare(source: Path, to: str, lossy: bool) -> Conversion:
     other = next((n for n, m in quantized.items() if m.scheme != scheme), None)
     if other is not None:
         raise ValueError(f"{source}: {first} and {other} have different schemes: one for all layers is converted here")
-    left = tuple(n for n in methods if n not in quantized and n not in IGNORED)
+    left, held = tuple(n for n in methods if n not in quantized and n not in IGNORED), checkpoint.quantization
+    kv = held.kv_cache if isinstance(held, RulesConfig) else None
     try:
         config = writer.written(scheme, (*IGNORED, *left))
     except ValueError as e:
         raise ValueError(f"{e}; another scheme of the same weights: qcourse quantize --dequantize") from e
-    held = checkpoint.quantization
-    if isinstance(held, RulesConfig) and held.kv_cache is not None and not lossy:
-        raise ValueError(f"{source}: the scales of its KV cache are not converted: --lossy leaves them out")
-    return Conversion(source, checkpoint, reader, writer, scheme, config, lossy)
+    try:
+        config = config if kv is None else writer.written(scheme, (*IGNORED, *left), kv)
+    except ValueError as e:
+        if not lossy:
+            raise ValueError(f"{source}: {e}; --lossy leaves them out") from e
+        kv = None
+    return Conversion(source, checkpoint, reader, writer, scheme, config, kv, lossy)
 
 
 def step(job: Conversion, folder: Unfinished, i: int | None) -> None:
@@ -104,35 +119,40 @@ def step(job: Conversion, folder: Unfinished, i: int | None) -> None:
     if i is None:
         part = dequantize_part(part)
         ends = {n: narrow(p.data) for n, p in part.named_parameters()}
-        return folder.keep(ends, [], job.writer.metadata(ends, job.scheme, names))
-    tensors, layers, layout = {}, [], layout_of(job.writer.layout(job.scheme))
+        folder.keep(ends, [], job.writer.metadata(ends, job.scheme, names))
+        part.to("meta")  # which is the reader's own
+        return
+    tensors, layers = {}, []
     for name, layer in part.named_modules():
         product = layer.__dict__.get("product")
         if product is None:
             continue
-        packed = packed_layer(job, unpack(product.p), name)
-        if product.input_scale is not None:
-            packed[layout.input_scale] = product.input_scale.float().reshape(1)
+        packed = packed_layer(job, unpack(product.p), name, product.input_scale)
         tensors |= {f"{name}.{leaf}": t for leaf, t in packed.items()}
         if layer.bias is not None:
             tensors[f"{name}.bias"] = layer.bias.data
         bits = 8 * sum(t.nbytes for t in packed.values()) / (layer.output_size * layer.input_size)
         layers.append({"name": name, "shape": [layer.output_size, layer.input_size], "error": None, "bits_in_file": bits})
     rest = {n: narrow(p.data) for n, p in part.named_parameters() if n not in tensors and not n.endswith(SCALES)}
-    return folder.keep(tensors | rest, layers, job.writer.metadata(tensors | rest, job.scheme, names))
+    if job.kv_cache is not None:
+        held = {n: as_stored(t, job.kv_cache) for n, t in part.named_buffers() if n.endswith(SCALES)}
+        rest |= job.writer.named(held)
+    folder.keep(tensors | rest, layers, job.writer.metadata(tensors | rest, job.scheme, names))
 
 
-def packed_layer(job: Conversion, q: QTensor, name: str) -> dict[str, Tensor]:
+def packed_layer(job: Conversion, q: QTensor, name: str, input_scale: Tensor | None) -> dict[str, Tensor]:
     """The tensors of one layer in the new layout. Raises ValueError naming the layer and what would be lost."""
     try:
         if job.lossy and is_float(q.args.scale) and job.writer.name in ("gptq", "gptq_v2", "awq"):
             q = half_scales(q, rounding=True)
-        return job.writer.tensors(q, job.scheme)
+        return job.writer.tensors(q, job.scheme, None if input_scale is None else input_scale.item())
     except ValueError as e:
         raise ValueError(f"{name}: {e}") from e
 
 
 def narrow(t: Tensor) -> Tensor:
     """fp32 that bf16 holds exactly, as bf16; anything else as it is."""
+    if t.dtype != torch.float32:
+        return t
     half = t.bfloat16()
-    return half if t.dtype == torch.float32 and torch.equal(half.float(), t) else t.clone()
+    return half if torch.equal(half.float(), t) else t

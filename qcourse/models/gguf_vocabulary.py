@@ -32,8 +32,8 @@ def vocabulary(tokenizer, vocab_size: int) -> dict[str, object]:
     tokens, types, merges, pre = ours(tokenizer) if isinstance(tokenizer, Tokenizer) else theirs(tokenizer)
     if len(tokens) > vocab_size:
         raise ValueError(f"the tokenizer has {len(tokens)} tokens, the model's embedding {vocab_size} rows")
-    for i in range(len(tokens), vocab_size):
-        tokens, types = [*tokens, f"[PAD{i}]"], [*types, UNUSED]
+    unused = [f"[PAD{i}]" for i in range(len(tokens), vocab_size)]
+    tokens, types = [*tokens, *unused], [*types, *[UNUSED] * len(unused)]
     end = tokenizer.bos_id if tokenizer.eos_id is None else tokenizer.eos_id
     found = {
         KEY + "model": "gpt2", KEY + "pre": pre, KEY + "tokens": tokens, KEY + "token_type": np.array(types, np.int32),

@@ -36,13 +36,11 @@ FLOATS = (torch.bfloat16, torch.float16, torch.float32)
 def fill(model: LlamaForCausalLM, weights: Mapping, source: Path, device: str, complete: Callable) -> None:
     """Put the tensors where their names say; `complete(module)` when it has all of its own, so that what it does not keep is
     gone before the next is read. Raises CheckpointError for a missing, unknown, misshapen or mistyped tensor."""
-    places = {f"{path}.{leaf}": (m, leaf) for path, m in model.named_modules() for leaf in m._parameters}
+    places = places_of(model)
     waiting = Counter(id(m) for m, _ in places.values())
     for name in weights:
         if name not in places:
-            if not dispensable(name, weights, model):
-                why = f": {NO_SCHEME}" if name.endswith(SCALES) and getattr(model, "kv_cache", None) is None else ""
-                raise CheckpointError(f"{source}: tensor {name!r} has no place in this model{why}")
+            refuse_unknown(name, weights, model, source)
             continue
         module, leaf = places.pop(name)
         tensor, param = weights.read(name), module._parameters[leaf]
@@ -60,14 +58,29 @@ def fill(model: LlamaForCausalLM, weights: Mapping, source: Path, device: str, c
         if not waiting[id(module)]:
             del tensor, param
             complete(module)
-    missing = []
-    for name, (module, leaf) in places.items():
-        if module._parameters[leaf] is None:
-            continue
-        if leaf in getattr(module, "slots", {}) and module.slots[leaf].optional:
-            del module._parameters[leaf]
-        else:
-            missing.append(name)
+    refuse_missing(places, source)
+    for module, leaf in places.values():
+        if module._parameters[leaf] is not None:
+            del module._parameters[leaf]  # an optional one
+
+
+def places_of(model: nn.Module) -> dict[str, tuple[nn.Module, str]]:
+    """Where each tensor of a model belongs: (module, leaf) by name."""
+    return {f"{path}.{leaf}": (m, leaf) for path, m in model.named_modules() for leaf in m._parameters}
+
+
+def refuse_unknown(name: str, weights: Mapping, model: nn.Module, source: Path) -> None:
+    """Raise CheckpointError for a tensor that has no place in a model, unless it changes nothing."""
+    if not dispensable(name, weights, model):
+        why = f": {NO_SCHEME}" if name.endswith(SCALES) and getattr(model, "kv_cache", None) is None else ""
+        raise CheckpointError(f"{source}: tensor {name!r} has no place in this model{why}")
+
+
+def refuse_missing(places: dict[str, tuple[nn.Module, str]], source: Path) -> None:
+    """Raise CheckpointError where some of the places that nothing came for have to be filled."""
+    wanted = {name: m.slots[leaf] if leaf in getattr(m, "slots", {}) else None for name, (m, leaf) in places.items()
+              if m._parameters[leaf] is not None}  # fmt: skip
+    missing = [name for name, slot in wanted.items() if slot is None or not slot.optional]
     if missing:
         raise CheckpointError(f"{source}: tensor {missing[0]!r} is missing (and {len(missing) - 1} more)")
 

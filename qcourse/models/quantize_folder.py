@@ -1,17 +1,19 @@
 """The folder of a quantized model while it is made: everything lies in DIR.part, and DIR appears in one rename.
 
     model-00001-of-0000n.safetensors   embedding, last norm, head; then one shard a block
-    quantization_report.json           the command's settings, and for every shard that is whole: its bytes and its layers
+    quantization_report.json           the command's settings; for every shard that is whole its bytes and its layers; the
+                                       sha256 of every tensor that was read
     …                                  config.json, the index and the tokenizer's files come last
 
 A shard counts once the report names it and the file has that length, so a kill at any moment costs one block. The report
-also says what the command was asked for and what it read: another command under the same name is refused.
+also says what the command was asked for and what it read: another command under the same name is refused, and so is a source
+that has changed meanwhile (`source_watch`).
 """
 
 import json
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,7 @@ import torch
 from qcourse.checkpoints.folder import INDEX, Weights
 from qcourse.checkpoints.safetensors_file import SafetensorsFile
 from qcourse.checkpoints.writer import sync_folder, write_json, write_tensors, write_whole
+from qcourse.models.source_watch import follow
 from qcourse.shapes import Tensor
 
 try:
@@ -64,10 +67,10 @@ class Unfinished:
 
 
 @contextmanager
-def unfinished(out: Path, settings: dict, shards: int) -> Iterator[Unfinished]:
+def unfinished(out: Path, settings: dict, shards: int, weights: Mapping) -> Iterator[Unfinished]:
     """DIR.part, new or as a killed run left it, and nobody else in it. Raises ValueError when OUT exists, and for a .part of
-    another source or other settings; OSError says that what is done stays. What is refused before a block is finished
-    leaves nothing."""
+    another source, of other settings, or of other weights; OSError says that what is done stays. What is refused before a
+    block is finished leaves nothing. weights: the source's, followed from here on."""
     part = out.with_name(out.name + ".part") if out.name else out
     if os.path.lexists(out) or not out.name:
         raise ValueError(f"{out} exists: choose another --out, or remove it")
@@ -75,6 +78,7 @@ def unfinished(out: Path, settings: dict, shards: int) -> Iterator[Unfinished]:
     with alone(part):
         folder = Unfinished(out, part, shards, found(part, settings))
         try:
+            follow(weights, folder.report["source"], folder.report["files"])
             yield folder
         except OSError as e:
             said = f"{e.strerror or e}; what is done stays in {part}: the same command goes on from there"
@@ -112,17 +116,18 @@ def alone(part: Path) -> Iterator[None]:
 def found(part: Path, settings: dict) -> dict:
     """The report of a run that was killed, cut where a shard is not whole; a new one where no block was finished. Raises
     ValueError for anything else that lies there."""
-    new, path = {"settings": settings, "shards": [], "layers": []}, part / REPORT
+    new, path = {"settings": settings, "shards": [], "layers": [], "source": {}, "files": {}}, part / REPORT
     if not path.exists():
         strangers = [p.name for p in part.iterdir() if not p.name.startswith(("model-", REPORT))]
         if strangers:
             raise ValueError(
                 f"{part} holds {strangers[0]!r}, which is not from here: remove {part}, or choose another --out"
             )
-        return new
+        return begun_anew(part, new)
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
         theirs, shards, layers = report["settings"], report["shards"], report["layers"]
+        seen = {"source": {name: str(s) for name, s in report["source"].items()}, "files": dict(report.get("files", {}))}
         whole = [s for s in shards if (part / s["file"]).is_file() and (part / s["file"]).stat().st_size == s["bytes"]]
         differ = [k for k in {**settings, **theirs} if settings.get(k) != theirs.get(k)]
         layers = [layer for layer in layers if layer["shard"] in [s["file"] for s in whole]]
@@ -131,13 +136,18 @@ def found(part: Path, settings: dict) -> dict:
     if differ and len(shards) > 1:
         said = "; ".join(f"{k} was {theirs.get(k)!r}, is {settings.get(k)!r}" for k in differ)
         raise ValueError(f"{part} holds a run with other settings ({said}): remove {part}, or choose another --out")
-    if differ:
-        for s in whole:
-            (part / s["file"]).unlink()
-        return new
+    if len(shards) <= 1:
+        return begun_anew(part, new)
     first = next((k for k, s in enumerate(shards) if s not in whole), len(shards))
     names = [s["file"] for s in shards[:first]]
-    return {"settings": settings, "shards": shards[:first], "layers": [x for x in layers if x["shard"] in names]}
+    return new | {"shards": shards[:first], "layers": [x for x in layers if x["shard"] in names]} | seen
+
+
+def begun_anew(part: Path, new: dict) -> dict:
+    """The report of a new run, in a folder without shards."""
+    for path in part.glob("model-*"):
+        path.unlink()
+    return new
 
 
 def finish(folder: Unfinished, config: dict, files: dict[str, Path | str], totals: dict) -> dict:
@@ -150,7 +160,10 @@ def finish(folder: Unfinished, config: dict, files: dict[str, Path | str], total
     for name, content in files.items():
         data = content.encode() if isinstance(content, str) else content.read_bytes()
         write_whole(folder.part / name, lambda file, data=data: file.write(data))
-    report = folder.report | {"totals": totals | {"bytes_after": sum(s["bytes"] for s in folder.report["shards"])}}
+    report = {k: v for k, v in folder.report.items() if k != "files"} | {
+        "source": dict(sorted(folder.report["source"].items()))
+    }
+    report |= {"totals": totals | {"bytes_after": sum(s["bytes"] for s in folder.report["shards"])}}
     write_json(folder.part / REPORT, report)
     for leftover in folder.part.glob("*.part"):
         leftover.unlink()

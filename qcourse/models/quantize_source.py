@@ -4,7 +4,7 @@ import copy
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,15 +15,17 @@ from qcourse.checkpoints.folder import inside, weight_files
 from qcourse.checkpoints.gguf_file import GGUFFile
 from qcourse.checkpoints.renamed import Renamed
 from qcourse.layers.linear import dequantize_layers
+from qcourse.layers.memory import Memory
 from qcourse.models.config import read_json
 from qcourse.models.llama import LlamaConfig, LlamaForCausalLM
-from qcourse.models.loader import fill
+from qcourse.models.loader import fill, places_of, refuse_missing, refuse_unknown
 
 COPIED = (
     "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
     "vocab.json", "merges.txt", "tokenizer.model", "chat_template.jinja", "chat_template.json",
 )  # fmt: skip
-READ = (".safetensors", ".json", ".jinja", ".model", ".txt")  # of a folder: what the result can depend on
+ENDS = "embedding, head"
+READ = (".json", ".jinja", ".model", ".txt")  # beside the weights: what the result can depend on
 
 
 def part_of(model: LlamaForCausalLM, i: int | None) -> nn.Module:
@@ -46,14 +48,23 @@ def names_of(weights: Mapping, i: int | None, blocks: int) -> list[str]:
     return [n for n in weights if not n.startswith(inner)]
 
 
+def part_bytes(weights: Mapping, blocks: int) -> dict[str, int]:
+    """The bytes of every part of a source, as its files hold them: of the ENDS, then of each block, by its name."""
+    parts = {ENDS: None} | {f"model.layers.{i}": i for i in range(blocks)}
+    return {name: sum(weights.place(n).nbytes for n in names_of(weights, i, blocks)) for name, i in parts.items()}
+
+
 def read_part(model: LlamaForCausalLM, i: int | None, weights: Mapping, where: Path, device: str) -> nn.Module:
     """`part_of`, filled and ready to run. Raises CheckpointError for tensors that do not fit, ValueError for NaN and inf,
     naming the tensor."""
-    part = part_of(model, i)
-    names = names_of(weights, i, model.config.num_hidden_layers)
+    return filled(part_of(model, i), names_of(weights, i, model.config.num_hidden_layers), weights, where, device)
+
+
+def filled(part: nn.Module, names: list[str], weights: Mapping, where: Path, device: str) -> nn.Module:
+    """A part of a model with these tensors in it, ready to run."""
     fill(part, Renamed(weights, {name: name for name in names}), where, device, lambda module: None)
     for name, p in part.named_parameters():
-        if p.is_floating_point() and p.element_size() > 1 and not torch.isfinite(p).all():
+        if p.is_floating_point() and p.element_size() > 1 and p.numel() and not all(map(torch.isfinite, p.aminmax())):
             raise ValueError(f"{where}: {name} holds NaN or inf")
     for module in part.modules():
         if hasattr(module, "quant_method"):
@@ -61,6 +72,35 @@ def read_part(model: LlamaForCausalLM, i: int | None, weights: Mapping, where: P
         if hasattr(module, "kv_method"):
             module.kv_method.process_weights_after_loading(module)
     return part.requires_grad_(False).eval()
+
+
+def layer_reader(
+    model: LlamaForCausalLM, weights: Mapping, where: Path, layers: list[str]
+) -> tuple[dict[str, int], Callable[[str], nn.Module]]:
+    """(bytes of each layer's tensors, what reads a layer by its name), one in memory at a time. Raises CheckpointError for a
+    tensor without a place in the model, and a place without a tensor, before anything is read."""
+    places, mine = places_of(model), {name: [] for name in layers}
+    for name in weights:
+        if name not in places:
+            refuse_unknown(name, weights, model, where)
+        mine.setdefault(name.rpartition(".")[0], []).append(name)
+    refuse_missing({name: place for name, place in places.items() if name not in weights}, where)
+    held, memory = {}, Memory()
+
+    def read(name: str) -> nn.Module:
+        if name not in held:
+            held.clear()
+            memory.done_with(1 << 23)
+            root = inner = nn.Module()
+            *path, leaf = name.split(".")
+            for step in path:
+                inner.add_module(step, nn.Module())
+                inner = inner.get_submodule(step)
+            inner.add_module(leaf, copy.deepcopy(model.get_submodule(name)))
+            held[name] = filled(root, mine[name], weights, where, "cpu").get_submodule(name)
+        return held[name]
+
+    return {name: sum(weights.place(n).nbytes for n in mine[name]) for name in layers}, read
 
 
 def dequantize_part(part: nn.Module) -> nn.Module:
@@ -72,21 +112,31 @@ def dequantize_part(part: nn.Module) -> nn.Module:
 
 
 def digest(source: Path) -> str:
-    """sha256 over the names and contents of all files of a source that are read (every byte of the weights,
-    too). No path is part of it."""
-    files = [source] if source.is_file() else sorted(p for p in source.iterdir() if p.suffix in READ and p.is_file())
-    h = hashlib.sha256()
-    for path in files:
+    """sha256 over the files of a source that are read: names, and contents, of those that hold the weights only the header
+    (names, shapes, places: the tensors themselves are hashed as they are read, `source_watch`). No path is part of it."""
+    heads, h = headers(source), hashlib.sha256()
+    beside = [] if source.is_file() else [p for p in source.iterdir() if p.suffix in READ and p.is_file()]
+    for path in sorted({*heads, *beside}):
         with path.open("rb") as file:
-            h.update(f"{path.name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+            data = file.read(heads[path]) if path in heads else file.read()
+        h.update(f"{path.name}\0{hashlib.sha256(data).hexdigest()}\n".encode())
     return h.hexdigest()
+
+
+def headers(source: Path) -> dict[Path, int]:
+    """Each file that holds weights, and how many bytes lie in front of its first tensor."""
+    if source.is_file():
+        file = GGUFFile(source)
+        return {source: min((t.begin for t in file.tensors.values()), default=file.disk.size)}
+    found = {}
+    for file, entry in weight_files(source).values():
+        found[file.path] = min(found.get(file.path, entry.begin), entry.begin)
+    return found
 
 
 def weight_bytes(source: Path) -> int:
     """The length of the files that hold the weights."""
-    if source.is_file():
-        return source.stat().st_size
-    return sum(path.stat().st_size for path in {file.path for file, _ in weight_files(source).values()})
+    return sum(path.stat().st_size for path in headers(source))
 
 
 def config_json(source: Path, config: LlamaConfig, quantization: dict) -> dict:

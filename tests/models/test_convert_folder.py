@@ -1,16 +1,21 @@
 """The same codes in another ecosystem's layout: every reference file that can go there, killed runs, what would be lost."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from qcourse.checkpoints.dialect_writers import WRITERS
 from qcourse.models import convert_folder
 from qcourse.models.convert_folder import convert
+from qcourse.models.export_gguf import export
 from qcourse.models.loader import load_model
+from qcourse.models.quantize_job import Method
+from qcourse.models.stream import quantize_to_folder
+from qcourse.numerics.schemes import PRESETS
 
 FILES = Path(__file__).parents[1] / "checkpoints" / "files"
 ROADS = {  # source → where it can go without loss
@@ -57,6 +62,71 @@ def test_there_and_back_is_the_file(tmp_path):
     for name, t in first.items():
         assert torch.equal(again[name].to(t.dtype), t), name
         assert again[name].dtype == t.dtype or name.endswith("weight_scale")
+
+
+def with_cache(name: str, root: Path) -> Path:
+    """A copy of a folder, with scales of a KV cache."""
+    shutil.copytree(FILES / name, root)
+    path, config = sorted(root.glob("*.safetensors"))[0], json.loads((root / "config.json").read_text())
+    scales = {f"model.layers.0.self_attn.{x}_scale": torch.tensor([0.25 + (x == "v")]) for x in "kv"}
+    save_file(load_file(path) | scales, path)
+    if (index := root / "model.safetensors.index.json").exists():
+        names = json.loads(index.read_text())
+        names["weight_map"] |= dict.fromkeys(scales, path.name)
+        index.write_text(json.dumps(names))
+    scheme = {"num_bits": 8, "type": "float", "strategy": "tensor", "symmetric": True, "dynamic": False}
+    config["quantization_config"]["kv_cache_scheme"] = scheme
+    (root / "config.json").write_text(json.dumps(config))
+    return root
+
+
+def test_the_scales_of_a_cache_go_along(tmp_path):
+    convert(with_cache("ct_fp8", tmp_path / "fp8"), tmp_path / "there", "modelopt", progress=False)
+    convert(tmp_path / "there", tmp_path / "back", "compressed-tensors", progress=False)
+    theirs = {n: t for p in (tmp_path / "there").glob("*.safetensors") for n, t in load_file(p).items()}
+    assert theirs["model.layers.0.self_attn.v_proj.v_scale"].item() == 1.25
+    assert not any(n.endswith("self_attn.k_scale") for n in theirs)
+    for name in ("fp8", "there", "back"):
+        attention = load_model(tmp_path / name).model.layers[0].self_attn
+        assert (attention.k_scale.item(), attention.v_scale.item()) == (0.25, 1.25)
+
+
+def test_where_there_are_no_words_for_a_cache_it_is_left_out_only_if_asked(tmp_path):
+    source = with_cache("ct_w8a8", tmp_path / "w8a8")
+    with pytest.raises(ValueError, match="torchao has no words for the scales of a KV cache .*--lossy leaves them out"):
+        convert(source, tmp_path / "out", "torchao", progress=False)
+    convert(source, tmp_path / "out", "torchao", lossy=True, progress=False)
+    assert load_model(tmp_path / "out").kv_cache is None
+
+
+def test_nvfp4_with_rounded_inputs_goes_both_ways(tmp_path):
+    """The number above its inputs' scales is turned with that of the weights; codes and E4M3 scales are copied."""
+    torch.manual_seed(0)
+    ids = torch.randint(0, 1000, (4, 200))
+    quantize_to_folder("shipped", tmp_path / "ct", PRESETS["NVFP4"], Method(), ids, progress=False)
+    convert(tmp_path / "ct", tmp_path / "mo", "modelopt", progress=False)
+    convert(tmp_path / "mo", tmp_path / "back", "compressed-tensors", progress=False)
+    first, there, again = (load_file(tmp_path / n / "model-00002-of-00005.safetensors") for n in ("ct", "mo", "back"))
+    up = "model.layers.0.mlp.up_proj"
+    assert torch.equal(first[f"{up}.weight_packed"], there[f"{up}.weight"])
+    torch.testing.assert_close(there[f"{up}.input_scale"] * first[f"{up}.input_global_scale"], torch.tensor([1.0]))
+    assert first.keys() == again.keys()
+    for name, t in first.items():
+        near = 2**-22 if name.endswith("global_scale") else 0
+        torch.testing.assert_close(again[name].float(), t.float(), rtol=near, atol=0, msg=name)
+    y, z = (load_model(tmp_path / n)(ids[:1, :40]) for n in ("ct", "mo"))
+    assert (y - z).norm() < 1e-4 * y.norm()
+
+
+def test_mxfp4_goes_into_gguf_and_back(tmp_path):
+    """Same codes, same powers of two: only their order within 32 is another."""
+    quantize_to_folder("shipped", tmp_path / "mxfp4", PRESETS["MXFP4A16"], Method(), progress=False)
+    export(tmp_path / "mxfp4", tmp_path / "model.gguf", "MXFP4", "BF16", progress=False)
+    convert(tmp_path / "model.gguf", tmp_path / "back", "compressed-tensors", progress=False)
+    first = {n: t for p in (tmp_path / "mxfp4").glob("*.safetensors") for n, t in load_file(p).items()}
+    again = {n: t for p in (tmp_path / "back").glob("*.safetensors") for n, t in load_file(p).items()}
+    packed = [n for n in first if n.endswith(("weight_packed", "weight_scale"))]
+    assert len(packed) == 2 * 28 and all(torch.equal(first[n], again[n]) for n in packed)
 
 
 def test_a_killed_run_goes_on(tmp_path, monkeypatch):

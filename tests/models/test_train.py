@@ -80,13 +80,13 @@ def test_init_marks_the_same_channels_in_every_norm():
         assert (layer.post_attention_layernorm.weight[loud] == TrainConfig().loud_gain).all()
 
 
-def test_the_last_part_of_a_run_sees_the_whole_context():
+def test_the_last_part_of_a_run_sees_the_whole_context(tmp_path):
     recipe = TrainConfig(steps=100, batch=8, seq_len=256, long_seq_len=1024, long_share=0.2)
     assert recipe.window(79) == (8, 256) and recipe.window(80) == recipe.window(99) == (2, 1024)
     assert recipe.longest == 1024 and TrainConfig(long_share=0).longest == 256
     assert TrainConfig(batch=1, seq_len=16, long_share=1).window(0) == (1, 1024)
     with pytest.raises(ValueError, match="windows of 1024 tokens.*512 positions.*long_share=0"):
-        check_run(LlamaConfig(max_position_embeddings=512), TrainConfig(), "cpu", None)
+        check_run(LlamaConfig(max_position_embeddings=512), TrainConfig(), "cpu", None, tmp_path)
 
 
 def test_the_gain_is_raised_over_the_first_half():
