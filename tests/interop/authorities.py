@@ -112,6 +112,20 @@ def within_fp16(W: torch.Tensor) -> torch.Tensor:
     return W.clamp(-6e4, 6e4)
 
 
+def tipped(W: torch.Tensor) -> torch.Tensor:
+    """Blocks of 32 whose largest value lies so close below a power of two that log2 in fp32 rounds up to it, (N, K / 32)."""
+    top = W.view(N, -1, 32).abs().amax(-1)
+    return torch.from_numpy(np.floor(np.log2(top.clamp(min=1e-37).numpy()))) != torch.frexp(top.clamp(min=1e-37))[1] - 1
+
+
+def mxfp4_parts(W: torch.Tensor, raw: torch.Tensor, theirs: np.ndarray) -> Parts:
+    """Exponent and codes of each block of MXFP4. Explained: blocks that are `tipped`."""
+    ours, theirs = raw.view(N, -1, 17), torch.from_numpy(theirs.view(np.uint8).reshape(N, -1, 17).copy())
+    may = tipped(W)
+    yield "scale", ours[..., 0], theirs[..., 0], may
+    yield "codes", ours[..., 1:], theirs[..., 1:], may.unsqueeze(-1).expand(-1, -1, 16).contiguous()
+
+
 def split_parts(kind: str, raw: torch.Tensor, theirs: np.ndarray) -> Parts:
     """The parts of the blocks. Explained: codes under a scale that rounded to 0, which nothing reads."""
     ours, theirs = (vars(split(t, kind)) for t in (raw, torch.from_numpy(theirs.view(np.uint8).reshape(N, -1).copy())))
@@ -133,6 +147,9 @@ def gguf_py(kind: str) -> Callable:
     def parts(W: torch.Tensor) -> Parts:
         W = within_fp16(W)
         ours = pack(quantize(W, GGUF_ARGS[kind]), "gguf").tensors["blocks"]
+        if kind == "MXFP4":
+            yield from mxfp4_parts(W, ours, gguf.quantize(W.numpy(), gguf.GGMLQuantizationType[kind]))
+            return
         silent = (W.view(N, -1, GGUF_ARGS[kind].group_size) == 0).all(-1)
         for name, a, b, may in split_parts(kind, ours, gguf.quantize(W.numpy(), gguf.GGMLQuantizationType[kind])):
             yield name, a, b, silent if name in ("d", "m") else may  # the sign of a zero
@@ -149,8 +166,8 @@ def libgguf(kind: str, imatrix: bool = False) -> Callable:
         heard = torch.rand(K, generator=torch.Generator().manual_seed(1)) + 0.01 if imatrix else None
         ours = pack(quantize(W, GGUF_ARGS[kind], importance=heard), "gguf").tensors["blocks"]
         more = {"imatrix": heard.numpy()} if imatrix else {}
-        theirs = libgguf.quantize_rows(W.numpy(), gguf.GGMLQuantizationType[kind], **more)
-        yield from split_parts(kind, ours, np.asarray(theirs))
+        theirs = np.asarray(libgguf.quantize_rows(W.numpy(), gguf.GGMLQuantizationType[kind], **more))
+        yield from mxfp4_parts(W, ours, theirs) if kind == "MXFP4" else split_parts(kind, ours, theirs)
 
     return parts
 
@@ -267,6 +284,7 @@ def all_of_them() -> list[Authority]:
           E2M1: torch.float4_e2m1fn_x2}  # fmt: skip
     tiny = ("subnormal",)  # 1/d is infinite there
     unread = "codes under a scale that rounds to 0, which nothing reads"
+    close = "blocks whose largest value lies just below a power of two: log2 in fp32 rounds up to it there"
     sign = "the sign of a zero scale, in a block of nothing but 0 and -0: gguf-py looks at the first, ggml's C at none"
     return [
         *(Authority(f"{g}", "cast", "ml_dtypes", cast(g, d)) for g, d in dtypes.items()),
@@ -285,6 +303,8 @@ def all_of_them() -> list[Authority]:
                   "codes of scales within 2e-5 of a midpoint: it looks them up in a table that is coarser"),
         *(Authority(k, "quantize", "gguf", gguf_py(k), tiny, sign) for k in (*legacy, "TQ2_0")),
         *(Authority(k, "quantize_rows", "libgguf", libgguf(k), tiny, unread) for k in (*legacy, *searched)),
+        Authority("MXFP4 (GGUF)", "quantize", "gguf", gguf_py("MXFP4"), tiny, close),
+        Authority("MXFP4 (GGUF)", "quantize_rows", "libgguf", libgguf("MXFP4"), tiny, close),
         *(Authority(f"{k}, imatrix", "quantize_rows", "libgguf", libgguf(k, True), tiny, unread)
           for k in ("IQ4_NL", "Q3_K", "Q4_K", "Q5_K", "Q6_K")),
         *(Authority(f"{k}, read", "dequantize", "gguf", gguf_values(k), tiny) for k in GGUF_ARGS),

@@ -1,4 +1,11 @@
-"""GGUF files written here in other people's hands: gguf-py (bytes), transformers, llama.cpp (a fork with wheels)."""
+"""GGUF files written here in other people's hands: gguf-py and libgguf (bytes), transformers, llama.cpp (a fork).
+
+bytes   gguf-py's reader hands out ours; gguf-py and libgguf make the same blocks of the same weights
+ids     48 greedy ones of transformers, which dequantizes to fp32, are those of our engine on the file's own weights
+ids     llama.cpp multiplies block types by activations in blocks of 8 bits, floats of 16 bits by fp32 or their own dtype:
+        its first other id has to be our runner-up, at a place where our two likeliest logits lie closer than 8-bit
+        activations move a logit (`moved`: measured in our own engine on the same text, inputs in blocks of 32)
+"""
 
 import numpy as np
 import pytest
@@ -6,15 +13,26 @@ import torch
 
 gguf = pytest.importorskip("gguf")
 
+from table import record  # noqa: E402
+from ties import first_difference, same  # noqa: E402
+
 from qcourse.checkpoints.gguf_file import GGUFFile  # noqa: E402
 from qcourse.checkpoints.gguf_writer import Written, write_gguf  # noqa: E402
 from qcourse.models.export_gguf import export_gguf  # noqa: E402
 from qcourse.models.generate import generate  # noqa: E402
 from qcourse.models.loader import SHIPPED, load_model, load_tokenizer  # noqa: E402
+from qcourse.numerics.formats import GGUF_ARGS  # noqa: E402
+from qcourse.numerics.quantize import quantize  # noqa: E402
+from qcourse.packing.packed import pack  # noqa: E402
 from qcourse.study.evaluate import PROMPT  # noqa: E402
 
 NEW = 48
-KINDS = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q4_K", "Q6_K")
+KINDS = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q4_K", "Q6_K", "MXFP4")
+BLOCKS_OF = {
+    "gguf": ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "TQ2_0", "MXFP4"),
+    "libgguf": ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "IQ4_NL", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "MXFP4"),
+}
+MAKERS = [(library, kind) for library, kinds in BLOCKS_OF.items() for kind in kinds]
 
 
 @pytest.fixture(scope="module")
@@ -33,11 +51,6 @@ def prompt():
 def greedy(files, kind: str, prompt: list[int]) -> list[int]:
     """What our engine says with that file's own weights, in fp32."""
     return generate(load_model(files / f"{kind}.gguf"), prompt, NEW)[len(prompt) :]
-
-
-def same(a: list[int], b: list[int]) -> int:
-    """How many ids agree before the first difference."""
-    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
 def test_the_bytes_are_those_of_gguf_pys_writer(tmp_path):
@@ -68,33 +81,45 @@ def test_gguf_py_reads_what_we_read(files, kind):
     assert [t.name for t in theirs.tensors] == list(ours.tensors)
     for t in theirs.tensors:
         assert np.array_equal(np.asarray(t.data).view(np.uint8).reshape(-1), ours.rows(t.name).numpy().reshape(-1)), t.name
+    record(f"GGUF {kind}", "gguf-py (GGUFReader)", f"bytes of {len(theirs.tensors)} tensors equal", package="gguf",
+           figures={"tensors": len(theirs.tensors)})  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", ["F16", "Q8_0", "Q4_0"])
-def test_transformers_says_the_same(files, prompt, kind, record_property):
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("library", "kind"), MAKERS)
+def test_the_same_weights_give_the_same_blocks(library, kind, shipped):
+    """Every matrix of the shipped model; blocks of hostile numbers are in test_authorities."""
+    make = gguf.quantize if library == "gguf" else pytest.importorskip("libgguf").quantize_rows
+    matrices = {n: m.dequantized() for n, m in shipped.linears().items() if n.endswith("_proj")}
+    count = 0
+    for name, W in matrices.items():
+        ours = pack(quantize(W, GGUF_ARGS[kind]), "gguf").tensors["blocks"].numpy()
+        theirs = np.asarray(make(W.numpy(), gguf.GGMLQuantizationType[kind])).view(np.uint8)
+        assert np.array_equal(ours.reshape(-1), theirs.reshape(-1)), name
+        count += ours.size
+    said = f"{count:,} bytes of blocks of the same {len(matrices)} matrices equal"
+    reader = {"gguf": "gguf-py (quantize)", "libgguf": "libgguf (ggml's C)"}[library]
+    record(f"GGUF {kind}", reader, said, package=library, figures={"bytes": count, "matrices": len(matrices)})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_transformers_says_the_same(files, prompt, kind):
     transformers = pytest.importorskip("transformers")
     model = transformers.LlamaForCausalLM.from_pretrained(files, gguf_file=f"{kind}.gguf", dtype=torch.float32).eval()
     said = model.generate(torch.tensor([prompt]), max_new_tokens=NEW, do_sample=False, eos_token_id=-1)[0, len(prompt) :]
     assert same(said.tolist(), greedy(files, kind, prompt)) == NEW
+    record(f"GGUF {kind}", "transformers (gguf_file=)", f"{NEW} of {NEW} greedy ids", package="transformers, gguf",
+           figures={"equal": NEW, "of": NEW})  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_llama_cpp_says_the_same(files, prompt, kind):
-    """Floats exactly. Block types are multiplied by activations in 8-bit blocks there, ours by fp32: the first difference is
-    where two tokens are nearly as likely, and what ours says there is among its two likeliest."""
     ik = pytest.importorskip("ik_llama_cpp")
     engine = ik.IkLlama(str(files / f"{kind}.gguf"), n_ctx=1024, n_threads=2, verbose=False)
-    said, ours = engine.generate(prompt, max_tokens=NEW, temperature=0), greedy(files, kind, prompt)
-    agree = same(said, ours)
-    print(f"\n{kind}: {agree} of {NEW}")
-    if kind in ("F32", "F16"):
-        assert agree == NEW
-    elif agree < NEW:
-        with torch.inference_mode():
-            logits = load_model(files / f"{kind}.gguf")(torch.tensor([[*prompt, *ours[:agree]]]))[0, -1]
-        first, second = logits.topk(2).values
-        assert said[agree] == logits.topk(2).indices[1], "another token than the runner-up"
-        assert first - second < 0.5
+    said = engine.generate(prompt, max_tokens=NEW, temperature=0)
+    verdict, figures = first_difference(files / f"{kind}.gguf", prompt, said, greedy(files, kind, prompt))
+    assert kind not in ("F32", "F16") or figures["equal"] == NEW
+    record(f"GGUF {kind}", "llama.cpp (ik-llama-cpp-python)", verdict, package="ik-llama-cpp-python", figures=figures)
 
 
 def test_llama_cpp_cuts_text_as_we_do(files):

@@ -84,6 +84,6 @@ def test_libggufs_blocks_hold_what_was_put_in(kind):
     raw = libgguf.quantize_rows(W.numpy(), gguf.GGMLQuantizationType[kind])
     raw = torch.from_numpy(np.asarray(raw).view(np.uint8).reshape(8, -1).copy())
     error = (values(raw, kind) - W).norm() / W.norm()
-    assert error < {"Q2_K": 0.35, "Q3_K": 0.18, "TQ2_0": 0.9}.get(
+    assert error < {"Q2_K": 0.35, "Q3_K": 0.18, "TQ2_0": 0.9, "MXFP4": 0.13}.get(
         kind, 0.1
-    )  # facts of the formats: .29, .15, and less for the rest
+    )  # facts of the formats: .29, .15, MXFP4 .12, and less for the rest
