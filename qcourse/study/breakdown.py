@@ -90,8 +90,8 @@ def table(found: dict[str, Breakdown]) -> str:
     return "\n".join(lines)
 
 
-def bench_decode(source, formats: list[str], context: int, threads: int | None = None) -> str:
-    """`qcourse bench --decode`: the table for these formats of a model, and what it was measured on."""
+def measure_decode(source, formats: list[str], context: int, threads: int | None = None) -> tuple[str, dict[str, Breakdown]]:
+    """(what it was measured on, the breakdown of each format of a model)."""
     from qcourse.models.loader import load_model
 
     torch.set_num_threads(threads or torch.get_num_threads())
@@ -101,4 +101,10 @@ def bench_decode(source, formats: list[str], context: int, threads: int | None =
         found[spec] = decode_breakdown(model, bandwidth, context)
     rate = f"memory is read at {bandwidth / 1e9:.1f} GB/s"
     said = f"{torch.get_num_threads()} threads, {rate}, context {context}, fp32 activations"
-    return f"{said}; {roofline.load()}\n\n{table(found)}"
+    return f"{said}; {roofline.load()}", found
+
+
+def bench_decode(source, formats: list[str], context: int, threads: int | None = None) -> str:
+    """`qcourse bench --decode`: the table for these formats of a model, and what it was measured on."""
+    said, found = measure_decode(source, formats, context, threads)
+    return f"{said}\n\n{table(found)}"

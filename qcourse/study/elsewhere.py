@@ -1,6 +1,7 @@
 """The same meters through somebody else's engine: the model as it is, served by vLLM or scored by lm-eval."""
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 from qcourse.study.evaluate import provenance
@@ -17,6 +18,8 @@ def measure_elsewhere(
     """
     if out is not None:
         try_output(out)
+    if engine == "vllm" and find_spec("vllm") is None:
+        raise ImportError("--engine vllm needs vLLM: make interop-vllm, then .venv-vllm/bin/qcourse eval --engine vllm")
     text = windows(model, n, seq_len)
     if engine == "harness":
         from qcourse.models.loader import load_model

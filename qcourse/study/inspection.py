@@ -82,6 +82,8 @@ def inspect(source: Path | str) -> Inspection:
     pickles = sorted(p.name for p in path.iterdir() if p.suffix in PICKLES)
     raw = read_json(path / "config.json") if (path / "config.json").is_file() else {}
     config = dialects.find(path, raw, read_json)
+    if config is not None and not isinstance(config[0], dict):
+        raise CheckpointError(f"{config[1]} = {config[0]!r}: an object {{…}} expected")
     try:
         weights = weight_files(path)
     except CheckpointError as e:
@@ -126,6 +128,9 @@ def layers_of(found: Inspection) -> list[Layer]:
 def index_alone(found: Inspection, raw: dict) -> Inspection:
     """Names from the index; shapes from the config, where it is one of a model that is read here."""
     names = read_index(found.source)
+    out = next((shard for shard in names.values() if Path(shard).name != shard), None)
+    if out is not None:
+        raise CheckpointError(f"{found.source}: {out!r} is not the name of a file in this folder")
     shapes, config = {}, None
     try:
         config = llama_config(raw, found.source / "config.json")

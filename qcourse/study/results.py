@@ -61,11 +61,11 @@ def read_previous(out: Path | None, settings: dict, fields: set[str]) -> dict:
         theirs, results = previous["settings"], previous["results"]
         whole = isinstance(theirs, dict) and all(fields <= r.keys() for r in results.values())
     except (ValueError, KeyError, TypeError, AttributeError) as e:
-        raise ValueError(f"{out} exists and is not a result of `qcourse eval`: choose another --json file") from e
+        raise ValueError(f"{out} exists and is not a result of `qcourse eval`: choose another --out") from e
     if not whole:
-        raise ValueError(f"{out} exists and is not a whole result of `qcourse eval`: choose another --json file")
+        raise ValueError(f"{out} exists and is not a whole result of `qcourse eval`: choose another --out")
     differ = [k for k in {**settings, **theirs} if settings.get(k) != theirs.get(k)]
     if differ:
         said = "; ".join(f"{k} was {theirs.get(k)!r}, is {settings.get(k)!r}" for k in differ)
-        raise ValueError(f"{out} holds a run with other settings ({said}): choose another --json file, or remove this one")
+        raise ValueError(f"{out} holds a run with other settings ({said}): choose another --out, or remove this one")
     return results

@@ -136,3 +136,15 @@ class TestBadInput:
         with pytest.raises(SystemExit):
             main(["eval", "--model", str(tmp_path)])
         assert "tokenizer.json" in capsys.readouterr().err
+
+
+def test_results_of_other_settings_go_to_another_file(tmp_path, monkeypatch):
+    """README's commands one after the other: none finds the results of another one in its way."""
+    from qcourse.cli import parse
+    from qcourse.study.eval_command import place
+
+    lines = ["", "--group-size 64", "--kv-cache int4_kivi", "--windows 8", "--seq-len 64", "--budget-mb 20", "--dequantize"]
+    args = [parse(["eval", *line.split()]) for line in lines]
+    names = [place(a, a.group_size, False).name for a in args] + [place(args[0], None, True).name]
+    assert names[0] == "eval-cpu-shipped.json" and len(set(names)) == len(names), names
+    assert place(parse(["capture"]), None, False).parent.name == "captures"

@@ -92,7 +92,7 @@ def test_the_widget_has_a_form_for_reading(monkeypatch):
 def test_the_way_is_the_one_that_a_layer_goes(name):
     scheme = PRESETS[name]
     way, W = dispatch.route(scheme), torch.randn(16, dispatch.SHAPE[1])
-    static = scheme.input_activations is not None and not scheme.input_activations.dynamic
+    static = scheme.input_activations is not None and scheme.input_activations.calibrated
     p = pack(quantize(W, scheme.weights), way.home)
     product = choose(p, scheme.input_activations, torch.tensor([0.1]) if static else None)
     assert tuple(dict.fromkeys(k.name for k in product.rows)) == way.kernels
