@@ -111,8 +111,9 @@ def gptq(
     """Codes of W on any grid, rounded column by column with repair, for the inputs that `stats` saw.
 
     `stats` needs its Hessian (`InputStats(K, with_hessian=True)`). peak: as in `quantize`. What had to be done to
-    H (dead channels, more damping, fewer tokens than channels) is said as a warning. Raises ValueError without statistics,
-    for another K, for NaN or inf, and when G does not divide K. Cost: K³ for the factor and 2·N·K² for the repairs, no data beyond H.
+    H (dead channels, more damping, fewer tokens than channels) is said as a warning. Raises ValueError without
+    statistics, for another K, for NaN or inf, and when G does not divide K. Cost: K³ for the factor and 2·N·K² for the
+    repairs, no data beyond H.
     """
     H = None if stats is None else stats.hessian
     if H is None:

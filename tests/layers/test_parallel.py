@@ -311,10 +311,13 @@ def test_16_bits_and_biases(world, dtype):
     torch.testing.assert_close(total, expected, rtol=1e-5, atol=1e-4)
 
 
+DYNAMIC = [name for name, s in PRESETS.items() if s.input_activations is not None and not s.input_activations.calibrated]
+
+
 class TestRounding:
     """Schemes that round x, and 16-bit weights that are rounded on the way in."""
 
-    @pytest.mark.parametrize("name", [n for n, s in PRESETS.items() if (a := s.input_activations) and not a.calibrated])
+    @pytest.mark.parametrize("name", DYNAMIC)
     def test_what_a_rank_rounds(self, name):
         """Outputs cut: x is rounded as by the whole layer. Inputs cut: likewise in groups; a scale a token is a rank's own,
         so that the sum differs by what the two roundings of x do."""
