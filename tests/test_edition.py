@@ -10,6 +10,7 @@ from qcourse.checks.line import rows
 from tools.edition import lay, learner, to_write
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+LESSONS = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))  # an appendix has no lines to write
 
 
 def book(text="print(1)"):
@@ -65,7 +66,7 @@ def test_a_notebook_without_a_record_is_somebodys(folders, record):
     assert "kept" in lay(source, mine)[0] and (mine / "00_a.ipynb").read_bytes() == before
 
 
-@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", LESSONS, ids=lambda p: p.stem)
 def test_lines_to_write_are_empty_and_test_lines_are_gone(path):
     whole = nbformat.read(path, as_version=4)
     new = "\n".join(c.source for c in learner(whole).cells if c.cell_type == "code")
@@ -85,8 +86,18 @@ def test_what_is_taken_out_of_a_cell():
         to_write("y = 2\nz = 3\ny = line('00.a', y)")
 
 
-@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", LESSONS, ids=lambda p: p.stem)
 def test_the_course_has_something_to_fold_and_keeps_its_headings(path):
     new = learner(nbformat.read(path, as_version=4))
     assert any(c.source.startswith("<details><summary>Read on") for c in new.cells)
     assert not any("<details><summary>Read on" in c.source and "\n## " in c.source for c in new.cells)
+
+
+@pytest.mark.parametrize("path", sorted(set(NOTEBOOKS.glob("*.ipynb")) - set(LESSONS)), ids=lambda p: p.stem)
+def test_an_appendix_is_laid_without_outputs_and_as_it_is(path):
+    whole = nbformat.read(path, as_version=4)
+    new = learner(whole)
+    assert [c.source for c in new.cells if c.cell_type == "markdown"] == [
+        c.source for c in whole.cells if c.cell_type == "markdown"
+    ]
+    assert not any(c.outputs for c in new.cells if c.cell_type == "code")

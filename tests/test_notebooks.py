@@ -14,6 +14,7 @@ from tools.edition import checked
 from tools.notebooks import normalise, problems
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
+LESSONS = [p for p in NOTEBOOKS if p.stem[0] != "A"]  # those that teach; an appendix (A3 …) asks for no predictions
 
 
 def cells(path, kind="code"):
@@ -33,11 +34,42 @@ class TestEveryNotebook:
         for cell in cells(path):
             assert not re.search(r"^\s*class |^[%!]|pip install|https?://", cell.source, re.M), cell.source
 
-    def test_asks_for_predictions_and_ends_with_a_checkpoint(self, path):
-        assert sum("= predict(" in c.source for c in cells(path)) >= 3
+    def test_ends_with_a_checkpoint(self, path):
         checkpoint, now_you = (c.source for c in cells(path, "markdown")[-2:])
         assert checkpoint.startswith("## Checkpoint") and checkpoint.count("<details>") >= 3
         assert now_you.startswith("## Now you") and now_you.count(".ipynb)") >= 1 + (path.stem[:2] != "00")
+
+    def test_figures_have_words(self, path):
+        for cell in cells(path):
+            for out in cell.outputs:
+                if "image/png" in out.get("data", {}):
+                    assert len(out.metadata["image/png"]["alt"]) > 40
+
+    def test_links_lead_somewhere(self, path):
+        for cell in cells(path, "markdown"):
+            for target in re.findall(r"\]\(([^)#\s]+)\)", cell.source):
+                assert (path.parent / target).exists(), target
+
+    def test_what_does_not_exist_is_said_to_come(self, path):
+        there = {p.stem[:2] for p in NOTEBOOKS}
+        for cell in cells(path, "markdown"):
+            for sentence in re.split(r"(?<=[.!?])\s", cell.source):
+                named = re.search(r"[Nn]otebooks? (\d\d)\b(?:[^.]{0,40}? and (\d\d)\b)?", sentence)
+                if named and {n for n in named.groups() if n} - there:
+                    assert "to come" in sentence, sentence
+
+    def test_backs_its_prose_with_asserts(self, path):
+        assert sum("assert" in c.source for c in cells(path)) >= 5
+
+    def test_no_cell_stops_run_all(self, path):
+        for cell in cells(path):  # JupyterLab's Run All stops at any error; `refused()` shows one and goes on
+            assert "raises-exception" not in cell.metadata.get("tags", []), cell.source
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda p: p.stem)
+class TestEveryLesson:
+    def test_asks_for_predictions(self, path):
+        assert sum("= predict(" in c.source for c in cells(path)) >= 3
 
     def test_every_question_has_a_key_of_its_own_and_every_answer_waits_for_it(self, path):
         code = [c.source for c in cells(path)]
@@ -79,35 +111,10 @@ class TestEveryNotebook:
             count = section.count("# Your line: ")
             assert 1 <= count <= 3, f"{section[:40]!r} has {count}"
 
-    def test_figures_have_words(self, path):
-        for cell in cells(path):
-            for out in cell.outputs:
-                if "image/png" in out.get("data", {}):
-                    assert len(out.metadata["image/png"]["alt"]) > 40
-
-    def test_links_lead_somewhere(self, path):
-        for cell in cells(path, "markdown"):
-            for target in re.findall(r"\]\(([^)#\s]+)\)", cell.source):
-                assert (path.parent / target).exists(), target
-
-    def test_what_does_not_exist_is_said_to_come(self, path):
-        there = {p.stem[:2] for p in NOTEBOOKS}
-        for cell in cells(path, "markdown"):
-            for sentence in re.split(r"(?<=[.!?])\s", cell.source):
-                named = re.search(r"[Nn]otebooks? (\d\d)\b(?:[^.]{0,40}? and (\d\d)\b)?", sentence)
-                if named and {n for n in named.groups() if n} - there:
-                    assert "to come" in sentence, sentence
-
-    def test_backs_its_prose_with_asserts(self, path):
-        assert sum("assert" in c.source for c in cells(path)) >= 5
-
-    def test_no_cell_stops_run_all(self, path):
-        for cell in cells(path):  # JupyterLab's Run All stops at any error; `refused()` shows one and goes on
-            assert "raises-exception" not in cell.metadata.get("tags", []), cell.source
-
 
 def test_the_notebooks_are_those_of_the_curriculum_so_far():
-    assert [p.stem[:2] for p in NOTEBOOKS] == ["00", "01", "02", "03", "04", "05", "06", "07", "08", "09", "10", "11", "12"]
+    assert [p.stem[:2] for p in LESSONS] == ["00", "01", "02", "03", "04", "05", "06", "07", "08", "09", "10", "11", "12"]
+    assert [p.stem[:2] for p in NOTEBOOKS if p not in LESSONS] == ["A3"]
 
 
 def test_problems_are_found(tmp_path):

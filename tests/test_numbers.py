@@ -12,7 +12,8 @@ from qcourse.study.measured import read_capture
 
 ROOT = Path(__file__).parent.parent
 CAPTURES = sorted((ROOT / "captures").glob("smollm2-*.json"))
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+APPENDICES = sorted((ROOT / "notebooks").glob("A*.ipynb"))
 HEADING = "The same on a model that people use"
 WRITTEN = re.compile(r"[+−-]?\d[\d,]*(?:\.\d+)?")
 NOT_MEASURED = (
@@ -89,6 +90,18 @@ def test_every_notebook_has_the_section_and_no_number_of_its_prose_is_made_up(pa
     text = section(path)
     assert text, f"{path.name}: no section {HEADING!r}"
     assert unfounded(text, measured) == []
+
+
+def test_the_cheatsheet_types_no_number():
+    """A3's prose has no numbers but those of notebooks, bits and invariants: its tables are computed."""
+    (path,) = (p for p in APPENDICES if p.stem == "A3_cheatsheet")
+    cells = nbformat.read(path, as_version=4).cells
+    text = "\n".join(c.source for c in cells if c.cell_type == "markdown")
+    text = re.sub(
+        r"\[[^]]*\]\([^)]*\)|invariants? \d|\*\*.*?\*\*|About \d+ minutes|\bA4\b|<code>.*?</code>|NVFP4", " ", text
+    )
+    assert unfounded(text, []) == []
+    assert unfounded(text + " It costs +0.123.", []) == ["+0.123"]
 
 
 def test_the_readme_too(measured):
