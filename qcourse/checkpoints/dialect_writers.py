@@ -178,8 +178,11 @@ WRITERS: dict[str, DialectWriter] = {
 }
 
 
-def writer_of(name: str) -> DialectWriter:
-    """A row by its name. Raises ValueError naming those that exist."""
+def writer_of(name: str, g_idx: bool = False) -> DialectWriter:
+    """A row by its name. g_idx: with the tensor that says each column's group, although nothing was reordered; some readers
+    of GPTQ ask for it. Raises ValueError naming those that exist, or those that have a g_idx."""
     if name not in WRITERS:
         raise ValueError(f"unknown layout {name!r}: one of {', '.join(WRITERS)}")
-    return WRITERS[name]
+    if g_idx and not WRITERS[name].dropped:
+        raise ValueError(f"{name} has no g_idx; {', '.join(n for n, w in WRITERS.items() if w.dropped)} have")
+    return replace(WRITERS[name], dropped=()) if g_idx else WRITERS[name]

@@ -61,15 +61,18 @@ class Conversion:
 
 
 @torch.inference_mode()
-def convert(source: Path | str, out: Path, to: str, *, lossy: bool = False, progress: bool = True) -> dict:
-    """Write the quantized `source` as a folder of `to` (a name of WRITERS). Returns the report of `quantize_folder.finish`.
+def convert(
+    source: Path | str, out: Path, to: str, *, lossy: bool = False, g_idx: bool = False, progress: bool = True
+) -> dict:
+    """Write the quantized `source` as a folder of `to` (a name of WRITERS; g_idx as in `writer_of`). Returns the report of
+    `quantize_folder.finish`.
 
     Raises ValueError (CheckpointError for the source) for what has no place in the new layout, before anything is written
     where the config says it, else with the layer's name; OSError as for a full disk.
     """
-    job, begin = prepare(source_of(source), to, lossy), time.perf_counter()
+    job, begin = prepare(source_of(source), writer_of(to, g_idx), lossy), time.perf_counter()
     blocks = job.checkpoint.config.num_hidden_layers
-    settings = {"command": "convert", "to": to, "lossy": lossy, "source_sha256": digest(job.source)}
+    settings = {"command": "convert", "to": to, "lossy": lossy, "g_idx": g_idx, "source_sha256": digest(job.source)}
     files = files_beside(job.source) | texts(job.writer.beside(job.config))
     parts, weights = part_bytes(job.checkpoint.weights, blocks), job.checkpoint.weights
     with unfinished(Path(out), settings, blocks + 1, weights) as folder, progress_of(parts, progress) as bar:
@@ -85,9 +88,9 @@ def convert(source: Path | str, out: Path, to: str, *, lossy: bool = False, prog
         return finish(folder, config_json(job.source, job.checkpoint.config, job.config), files, done)
 
 
-def prepare(source: Path, to: str, lossy: bool) -> Conversion:
+def prepare(source: Path, writer: DialectWriter, lossy: bool) -> Conversion:
     """Everything that can be refused before any work is."""
-    writer, checkpoint = writer_of(to), open_checkpoint(source)
+    checkpoint = open_checkpoint(source)
     reader = build(checkpoint.config, checkpoint.quantization, source)
     methods = {n: m.quant_method for n, m in reader.linears().items()}
     quantized = {n: m for n, m in methods.items() if isinstance(m, QuantizedLinearMethod)}

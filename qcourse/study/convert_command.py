@@ -31,6 +31,9 @@ def add_convert(p: Parser) -> None:
                    help="compressed-tensors, gptq, gptq_v2, awq, modelopt, torchao")  # fmt: skip
     p.add_argument("--out", type=a_place, required=True, metavar="OUT", help=option_types.MADE)
     p.add_argument("--lossy", action="store_true", help="round scales to fp16 and leave out the KV cache's, where needed")
+    p.add_argument(
+        "--g-idx", action="store_true", help="GPTQ: write g_idx although nothing was reordered, as some readers ask"
+    )
     p.set_defaults(run=run_convert)
 
 
@@ -40,7 +43,7 @@ def add_export(p: Parser) -> None:
     p.add_argument("model", type=option_types.source, metavar="MODEL", help=option_types.READ)
     p.add_argument("--to", default="gguf", choices=("gguf",), help="the kind of file (default gguf)")
     p.add_argument("--type", type=option_types.gguf_type, default="Q8_0", metavar="TYPE",
-                   help="of linear layers: F16, BF16, Q4_0 … Q8_0, Q2_K … Q6_K, IQ4_NL, TQ2_0 (default Q8_0)")  # fmt: skip
+                   help="of linear layers: F16, BF16, Q4_0 … Q8_0, Q2_K … Q6_K, MXFP4 … (default Q8_0)")  # fmt: skip
     p.add_argument("--embedding-type", type=option_types.gguf_type, metavar="TYPE",
                    help="of embedding and head (default: Q8_0 beside block types, else the same)")  # fmt: skip
     p.add_argument("--out", type=a_place, required=True, metavar="FILE", help="the file to make")
@@ -51,7 +54,7 @@ def run_convert(args) -> Outcome:
     """Convert, and say what it came to."""
     from qcourse.models.convert_folder import convert
 
-    report = convert(args.model, args.out, args.to, lossy=args.lossy, progress=not args.quiet)
+    report = convert(args.model, args.out, args.to, lossy=args.lossy, g_idx=args.g_idx, progress=not args.quiet)
     t = report["totals"]
     said = f"{t['layers']} layers, {t['bits_in_file']:.3f} bits a weight, "
     size = f"{t['bytes_before'] / 1e6:.2f} → {t['bytes_after'] / 1e6:.2f} MB, written to {args.out}"

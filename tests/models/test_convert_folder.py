@@ -129,6 +129,15 @@ def test_mxfp4_goes_into_gguf_and_back(tmp_path):
     assert len(packed) == 2 * 28 and all(torch.equal(first[n], again[n]) for n in packed)
 
 
+def test_g_idx_is_written_where_it_is_asked_for(tmp_path):
+    convert(FILES / "ct_w4a16", tmp_path / "out", "gptq", g_idx=True, progress=False)
+    tensors = {n: t for p in (tmp_path / "out").glob("*.safetensors") for n, t in load_file(p).items()}
+    found = [t for n, t in tensors.items() if n.endswith(".g_idx")]
+    assert len(found) == 7 and all(torch.equal(t, torch.arange(len(t), dtype=torch.int32) // 32) for t in found)
+    with pytest.raises(ValueError, match="awq has no g_idx; gptq, gptq_v2 have"):
+        convert(FILES / "ct_w4a16", tmp_path / "other", "awq", g_idx=True, progress=False)
+
+
 def test_a_killed_run_goes_on(tmp_path, monkeypatch):
     convert(FILES / "ct_w4a16", tmp_path / "whole", "awq", progress=False)
     real = convert_folder.step
