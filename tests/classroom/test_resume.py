@@ -77,14 +77,14 @@ def test_a_killed_grading_goes_on_where_it_was(tmp_path):
 def test_folders_that_are_something_else(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("years of work")
-    (tmp_path / "a.ipynb").write_bytes(text(solved()))
-    said = run_grade(tmp_path / "a.ipynb", "--out", tmp_path / "mine", code=1)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.ipynb").write_bytes(text(solved()))
+    said = run_grade(tmp_path / "in", "--out", tmp_path / "mine", code=2)
     assert "not empty and not a grading of ours" in said and os.listdir(tmp_path / "mine") == ["thesis.tex"]
     with pytest.raises(ValueError, match="is a file"):
-        Store(tmp_path / "a.ipynb", None)
-    (tmp_path / "in").mkdir()
-    (tmp_path / "in" / "a.ipynb").write_bytes(b"{}")
-    assert "lies inside" in run_grade(tmp_path / "in", "--out", tmp_path / "in" / "out", code=1)
+        Store(tmp_path / "in" / "a.ipynb", None)
+    assert "lies inside" in run_grade(tmp_path / "in", "--out", tmp_path / "in" / "out", code=2)
+    assert "a folder of notebooks, or the zip" in run_grade(tmp_path / "in" / "a.ipynb", "--out", tmp_path / "out", code=2)
 
 
 def test_one_grader_a_folder_and_one_seed(tmp_path):

@@ -51,7 +51,7 @@ def test_every_preset_has_a_kernel_on_the_cpu(preset):
 @pytest.mark.parametrize("preset", [name for name, s in PRESETS.items() if s.input_activations is not None])
 def test_quantized_activations_are_rows_of_the_same_table(preset):
     scheme, x = PRESETS[preset], torch.randn(3, 256)
-    scale = None if scheme.input_activations.dynamic else torch.tensor(0.03)
+    scale = torch.tensor(0.03) if scheme.input_activations.calibrated else None
     p = packed(preset, home_of(preset))
     product = choose(p, scheme.input_activations, scale)
     x_hat = fake_quantize_input(x, scheme.input_activations, scale if scale is None else scale.view(1, 1))

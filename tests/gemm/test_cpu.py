@@ -251,7 +251,7 @@ def test_after_the_warm_up_nothing_is_compiled():
         q, a = quantize(torch.randn(2, 256), scheme.weights), scheme.input_activations
         layout = home(q.args, a, (2, 256), "cpu", holders(q.args, 2, 256)[0])
         quantize_packed(torch.randn(32, 256), q.args, layout)
-        product = choose(pack(q, layout), a, torch.tensor(1.0) if a and not a.dynamic else None)
+        product = choose(pack(q, layout), a, torch.tensor(1.0) if a and a.calibrated else None)
         for dtype in (torch.float32, torch.bfloat16):
             for M in (1, 2, 3, 200):
                 product(torch.randn(M, 256).to(dtype))
