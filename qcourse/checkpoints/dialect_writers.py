@@ -13,7 +13,6 @@ What is written is read again (`dialects.DIALECTS`) and compared, so nothing lea
 Sources: AutoGPTQ/GPTQModel 7, AutoAWQ, ModelOpt 0.47, torchao 0.18, compressed-tensors 0.20.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -77,12 +76,10 @@ class DialectWriter:
         ends = {name: next((end for end in self.cache_names if name.endswith(end)), "") for name in scales}
         return {n.removesuffix(end) + self.cache_names.get(end, end): self.shaped(scales[n]) for n, end in ends.items()}
 
-    def metadata(self, tensors: dict[str, Tensor], scheme: QuantizationScheme, names: list[str]) -> dict[str, str]:
-        """What a shard says of itself: TorchAO's classes; nothing in others. names: all parameters of the model, which every
-        shard lists, because of several lists transformers keeps the last."""
-        if self.name != "torchao":
-            return {}
-        return torchao_config.metadata(tensors, scheme) | {"tensor_names": json.dumps(names)}
+    def metadata(self, scheme: QuantizationScheme, weights: dict[str, int | None]) -> dict[str, str]:
+        """What every shard says of all parameters of the model: TorchAO's classes; nothing in others. weights: their names,
+        with their K where they are quantized."""
+        return torchao_config.metadata(scheme, weights) if self.name == "torchao" else {}
 
     def written(
         self, scheme: QuantizationScheme, ignore: tuple[str, ...] = ct.IGNORED, kv_cache: KVCacheArgs | None = None

@@ -14,8 +14,6 @@ from qcourse.checkpoints.torchao import rules
 from qcourse.numerics.granularity import Granularity, per_channel
 from qcourse.numerics.grids import E4M3, IntGrid
 from qcourse.numerics.schemes import FP8_TOKEN, INT8_TOKEN, QuantizationArgs, QuantizationScheme, is_float
-from qcourse.packing.torchao import QDATA, SCALE, ZERO
-from qcourse.shapes import Tensor
 
 ROW = {"_type": "PerRow", "_version": 1, "_data": {"dim": -1}}
 INTX = "IntxWeightOnlyConfig"
@@ -83,16 +81,12 @@ def dtype(name: str) -> dict:
     return {"_type": "torch.dtype", "_data": name}
 
 
-def metadata(tensors: Mapping[str, Tensor], scheme: QuantizationScheme) -> dict[str, str]:
-    """The metadata of a safetensors file with these tensors: a class for each parameter that was taken apart."""
-    found, parts = {}, {QDATA: "qdata", SCALE: "scale", ZERO: "zero_point"}
-    for name, t in tensors.items():
-        prefix, _, leaf = name.rpartition(".")
-        if leaf == QDATA:
-            held = [parts[p] for p in parts if f"{prefix}.{p}" in tensors]
-            found[f"{prefix}.weight"] = parameter(scheme, t.shape[1]) | {"_tensor_data_names": held}
-        elif leaf not in parts:
-            found[name] = {"_type": "Tensor"}
+def metadata(scheme: QuantizationScheme, weights: Mapping[str, int | None]) -> dict[str, str]:
+    """The metadata of each file of a model: a class for every parameter, by its name; K of those that are taken apart, None
+    for the others. They are in all files alike: of several lists transformers keeps the last, and vLLM asks every file for
+    every name."""
+    held = {"_tensor_data_names": ["qdata", "scale", *([] if scheme.weights.grid == E4M3 else ["zero_point"])]}
+    found = {n: {"_type": "Tensor"} if K is None else parameter(scheme, K) | held for n, K in weights.items()}
     return {name: json.dumps(said) for name, said in found.items()} | {"tensor_names": json.dumps(list(found))}
 
 

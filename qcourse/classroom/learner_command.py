@@ -137,6 +137,7 @@ def said(what: dict) -> list[str]:
         [] if guess is None else ["a curve" if isinstance(guess, list) else f"{guess:g}" if is_number(guess) else str(guess)]
     )
     words += ["shown without a guess"] * (guess is None and bool(what.get("shown")))
+    words += ["answered"] * ("answer" in what) + [f"grade {what['grade']} of 3"] * ("grade" in what)  # the mock interview
     return words + [f"{kind} {what[kind]}" for kind in ("line", "task") if kind in what]
 
 

@@ -7,6 +7,8 @@ scale of 1 is what an engine takes where a file has none: then anything beyond 4
 meets steps that were made for 448 (vLLM warns).
 """
 
+from itertools import chain
+
 import torch
 
 from qcourse.methods.hadamard import hadamard_transform
@@ -89,5 +91,7 @@ def set_kv_scales(model, args: KVCacheArgs, scales: dict[str, tuple[Tensor, Tens
                 raise ValueError(f"{prefix}.{name} is {s.tolist()}: {wanted} positive, finite number(s) expected")
     for prefix, layer in layers.items():
         for name, s in zip(NAMES, pairs.get(prefix, (None, None)), strict=True):
-            setattr(layer, name, None if s is None else s.clone().to(next(layer.parameters()).device))
+            setattr(
+                layer, name, None if s is None else s.clone().to(next(chain(layer.parameters(), layer.buffers())).device)
+            )
     model.kv_cache = args

@@ -118,11 +118,11 @@ def prepare(source: Path, writer: DialectWriter, lossy: bool) -> Conversion:
 def step(job: Conversion, folder: Unfinished, i: int | None) -> None:
     """One shard: block i, or the ends (None)."""
     part = read_part(job.reader, i, job.checkpoint.weights, job.source, "cpu")
-    names = [n for n, _ in build(job.checkpoint.config, None, job.source).named_parameters()]
+    said = job.writer.metadata(job.scheme, weights_of(job))
     if i is None:
         part = dequantize_part(part)
         ends = {n: narrow(p.data) for n, p in part.named_parameters()}
-        folder.keep(ends, [], job.writer.metadata(ends, job.scheme, names))
+        folder.keep(ends, [], said)
         part.to("meta")  # which is the reader's own
         return
     tensors, layers = {}, []
@@ -140,7 +140,14 @@ def step(job: Conversion, folder: Unfinished, i: int | None) -> None:
     if job.kv_cache is not None:
         held = {n: as_stored(t, job.kv_cache) for n, t in part.named_buffers() if n.endswith(SCALES)}
         rest |= job.writer.named(held)
-    folder.keep(tensors | rest, layers, job.writer.metadata(tensors | rest, job.scheme, names))
+    folder.keep(tensors | rest, layers, said)
+
+
+def weights_of(job: Conversion) -> dict[str, int | None]:
+    """Every parameter of the model, were it in 16 bits, with its K where it is quantized."""
+    linears = job.reader.linears().items()
+    sizes = {f"{n}.weight": m.input_size for n, m in linears if isinstance(m.quant_method, QuantizedLinearMethod)}
+    return {n: sizes.get(n) for n, _ in build(job.checkpoint.config, None, job.source).named_parameters()}
 
 
 def packed_layer(job: Conversion, q: QTensor, name: str, input_scale: Tensor | None) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from qcourse.checkpoints.compressed_tensors_config import IGNORED
 from qcourse.checkpoints.dialect_writers import DialectWriter, writer_of
 from qcourse.checkpoints.dialects import DIALECTS
 from qcourse.checkpoints.errors import CheckpointError
@@ -63,10 +64,11 @@ class Job:
         """What lies beside the weights: the source's tokenizer, and what this ecosystem's readers look for."""
         return files_beside(self.source) | texts(self.writer.beside(self.config))
 
-    def said(self, tensors: dict[str, Tensor]) -> dict[str, str]:
-        """What the metadata of a shard with these tensors says."""
+    def said(self) -> dict[str, str]:
+        """What the metadata of each shard says."""
         whole = build(self.written.config, None, self.source)  # `model` has lost those of the block in hand
-        return self.writer.metadata(tensors, self.scheme, [n for n, _ in whole.named_parameters()])
+        sizes = {f"{n}.weight": m.input_size for n, m in whole.linears().items() if n not in IGNORED}
+        return self.writer.metadata(self.scheme, {n: sizes.get(n) for n, _ in whole.named_parameters()})
 
 
 def make_job(

@@ -98,7 +98,7 @@ def write_ends(job: Job, folder: Unfinished) -> None:
             BLIND[name](job.model)
     ends = part_of(job.model, None)
     to_16_bits(ends)
-    folder.keep(tensors := dict(ends.named_parameters()), [], job.said(tensors))
+    folder.keep(dict(ends.named_parameters()), [], job.said())
     ends.to("meta")
 
 
@@ -121,7 +121,7 @@ def step(job: Job, folder: Unfinished, states: States, i: int, say: Callable[[st
         run = partial(block, rope=states.rope, layer=i, cache=None)
         if not finished:
             tensors, layers = quantized_block(job, states, i, block, run, say)
-            folder.keep(tensors, layers, job.said(tensors))
+            folder.keep(tensors, layers, job.said())
             del tensors
         else:
             advance(run, states.exact)

@@ -1,8 +1,9 @@
 """Folders in vLLM's hands: a process that imports it once and forks for each, so that a crash of one is one answer.
 
-stdin    a line a folder: {"folder": …, "out": …, "prompt": ids, "fresh": how many new ids, "windows": rows of ids}
-OUT      {"ids", "nats", "layers": {what multiplies: how many}, "cache": …}, or {"error": [exception, its causes …]}
-stdout   a line for each, when it is done: the exit status; everything that vLLM says goes to stderr
+    stdin    a line a folder or file: {"folder", "out", "prompt": ids, "fresh": how many new ids, "windows": rows of ids}
+    OUT      {"ids", "nats", "layers": {what multiplies: how many}, "caches": [[dtype, scales] a layer]},
+             or {"error": [the exception, its causes …]}
+    stdout   a line for each, when it is done: the exit status; everything that vLLM says goes to stderr
 """
 
 import json
@@ -41,13 +42,13 @@ def caches(model) -> list[str]:
 def serve(asked: dict) -> dict:
     """The answer for one folder."""
     import torch
-    from vllm import SamplingParams
+    from vllm import LLM, SamplingParams
 
     from qcourse.study.perplexity import Windows
     from qcourse.study.vllm_engine import score, start
 
-    rows = torch.tensor(asked["windows"])
-    llm = start(Path(asked["folder"]), rows.shape[1], 1e9)
+    rows, path = torch.tensor(asked["windows"]), Path(asked["folder"])
+    llm = start(path, rows.shape[1], 1e9) if path.is_dir() else LLM(str(path), dtype="bfloat16", enforce_eager=True)
     greedy = SamplingParams(max_tokens=asked["fresh"], temperature=0, ignore_eos=True)
     output = llm.generate([{"prompt_token_ids": asked["prompt"]}], greedy, use_tqdm=False)[0].outputs[0]
     return {
