@@ -5,7 +5,7 @@ weights       theirs, once decompressed, are ours bit for bit (formats of 4 and 
 activations   what each layer there makes of its input is what ours makes of it, bit for bit
 logits        without quantized activations within FP32 of ours; with them a sum in another order tips inputs that lie
               between two codes, and the next layers see a code's step, not fp32 noise: how far that goes is measured
-              between two runs of ours (sums in integers, or in fp32), and at most three times the largest of three is allowed
+              between runs of ours whose weights are moved by 2^-20, and three times the largest of three is allowed
 """
 
 import json
