@@ -133,11 +133,12 @@ def run_progress(args) -> Outcome:
 def said(what: dict) -> list[str]:
     """What is known of one question, in words."""
     guess = what.get("value")
-    words = (
-        [] if guess is None else ["a curve" if isinstance(guess, list) else f"{guess:g}" if is_number(guess) else str(guess)]
-    )
+    words = [] if guess is None else [
+        "a curve" if isinstance(guess, list) else f"{guess:g}" if is_number(guess) else str(guess).partition("\n")[0][:40]
+    ]  # fmt: skip
     words += ["shown without a guess"] * (guess is None and bool(what.get("shown")))
-    words += ["answered"] * ("answer" in what) + [f"grade {what['grade']} of 3"] * ("grade" in what)  # the mock interview
+    words += ["answered"] * ("answer" in what)  # in the mock interview, as the next
+    words += [f"grade {what['grade']} of 3"] if "grade" in what else []
     return words + [f"{kind} {what[kind]}" for kind in ("line", "task") if kind in what]
 
 
