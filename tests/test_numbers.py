@@ -74,7 +74,7 @@ def measured():
 def test_there_are_captures_and_each_is_complete():
     assert {p.stem.removeprefix("smollm2-") for p in CAPTURES} == {
         "weights", "both", "outliers", "first-token", "super-weight", "chat", "sensitivity", "speed", "zoo",
-        "methods", "rotated", "one-weight", "kv-long", "kv-inside", "rules", "files",
+        "methods", "rotated", "one-weight", "kv-long", "kv-inside", "rules", "files", "protocol",
     }  # fmt: skip
     for path in CAPTURES:
         capture = read_capture(path)

@@ -1,0 +1,50 @@
+"""The clinic: models that load, run and are wrong, each with one planted bug of a kind that really happened.
+
+    patient(seed)                     drawn from the seed: which bug, where, how strong; the same everywhere
+    p.symptoms()                      numbers, text, sizes; no cause
+    examine(p, "codes")               an instrument of INSTRUMENTS: `.table()`, `.figure()`
+    diagnose(p, cause, mended)        the cause by its name, and what was mended; says what would have shown it
+    held(folder), spoil(a, b, change) a folder's config and tensors; a copy that `change` has worked on, which mends as well
+    walk(p), tree_text()              the tree from symptom to cause; `tree_figure` draws it
+
+Two folders a patient: the ill one and its healthy twin, written by the package's own writers; the loader takes both. In
+three cases the model is right and whoever measured it, or chose its text, is not. Notebook 13.
+"""
+
+import tempfile
+from pathlib import Path
+
+from qcourse.options import did_you_mean
+from qcourse.study.clinic.case import Case, Draw, Patient, number
+from qcourse.study.clinic.cases import CASES
+from qcourse.study.clinic.folder import held, spoil
+from qcourse.study.clinic.instruments import INSTRUMENTS, examine
+from qcourse.study.clinic.meter import RIGHT, Meter
+from qcourse.study.clinic.tree import TREE, tree_figure, tree_text, walk
+from qcourse.study.clinic.verdict import Verdict, diagnose
+
+__all__ = ["CASES", "INSTRUMENTS", "RIGHT", "TREE", "Case", "Meter", "Patient", "Verdict", "diagnose", "examine",
+           "for_student", "held", "patient", "spoil", "tree_figure", "tree_text", "walk"]  # fmt: skip
+
+
+def for_student(name_or_id: str, class_seed: int | str) -> int:
+    """A student's seed: another patient for (nearly) everybody, known to whoever knows the class's number."""
+    return number(f"{class_seed} {name_or_id}") % (1 << 31)
+
+
+def patient(seed: int | str, case: str | None = None, folder: Path | None = None) -> Patient:
+    """A patient, its two folders written under `folder` (None: a temporary one, gone with the patient).
+
+    Raises KeyError for a case that is no name of CASES, FileExistsError for a folder that holds a patient already.
+    """
+    if case is not None and case not in CASES:
+        raise KeyError(f"{case!r} is no name of CASES{did_you_mean(case, CASES)}: {', '.join(CASES)}")
+    draw, kept = Draw(seed), None
+    chosen = CASES[case or draw.of("case", list(CASES))]
+    if folder is None:
+        kept = tempfile.TemporaryDirectory(prefix="clinic-")
+        folder = Path(kept.name)
+    twin, ill = Path(folder) / "healthy", Path(folder) / "patient"
+    for path in (twin, ill):
+        path.mkdir(parents=True)
+    return Patient(seed, ill, twin, chosen.plant(draw, twin, ill), chosen, held=kept)

@@ -1,0 +1,137 @@
+"""The instrument for what a layer holds: its codes, zero points and scales, and whose they are."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import torch
+
+from qcourse.numerics.grids import IntGrid
+from qcourse.numerics.quantize import values_of
+from qcourse.packing.order import unsorted_codes
+from qcourse.packing.packed import unpack
+from qcourse.shapes import Tensor
+from qcourse.study.clinic.case import Patient
+from qcourse.study.picture import Picture, Table
+from qcourse.study.plots import BLUE, ORANGE, described, figure
+
+TINY = torch.finfo(torch.float16).tiny  # below it fp16 has fewer than 11 bits
+WAYS = ("as they are", "neighbours along K swapped", "rows in another order")
+
+
+@dataclass(frozen=True)
+class Held:
+    """What one layer holds: codes (N, K) by input channel · zero, scale (N, K/G) · G · bits of a code · signed, or not ·
+    integers: whether they are steps of a scale."""
+
+    codes: Tensor
+    zero: Tensor | None
+    scale: Tensor
+    G: int
+    num_bits: int
+    signed: bool
+    integers: bool
+
+    def reach(self, axis: int) -> float | None:
+        """The share of groups of G along an axis (1: K, 0: N) in which a code stands at the end of the grid: 1 along the
+        axis whose groups made the scales. None where G does not divide it, and for floats."""
+        if self.codes.shape[axis] % self.G or not self.integers:
+            return None
+        x = self.codes.int() if axis else self.codes.int().T
+        ends = (x.abs() if self.signed else x).reshape(-1, self.G).amax(1)
+        return (ends >= (1 << self.num_bits - self.signed) - 1).float().mean().item()
+
+
+def held_by(layer) -> Held | None:
+    """None where a layer holds floats."""
+    product = getattr(layer, "product", None)
+    if product is None:
+        return None
+    q = unpack(product.p)
+    grid, scale = q.args.grid, values_of(q.scale, q.args.scale).float()
+    signed = bool(getattr(grid, "signed", False))
+    G = q.args.group_size or q.codes.shape[1]
+    return Held(unsorted_codes(q.codes, q.order), q.zero_point, scale, G, q.args.num_bits, signed, isinstance(grid, IntGrid))
+
+
+def agreement(a: Tensor, b: Tensor) -> dict[str, float]:
+    """The share of codes, or of rows, that a has in common with b, read in three ways."""
+    if a.shape != b.shape:
+        return dict.fromkeys(WAYS, 0.0)
+    swapped = b.reshape(len(b), -1, 2).flip(2).reshape(b.shape)
+    rows = Counter(bytes(row.numpy().tobytes()) for row in b.contiguous())
+    common = Counter(bytes(row.numpy().tobytes()) for row in a.contiguous()) & rows
+    return dict(zip(WAYS, ((a == b).float().mean().item(), (a == swapped).float().mean().item(),
+                           sum(common.values()) / len(a)), strict=True))  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Codes:
+    """Of one layer: what both hold · agree: in which reading the patient's codes are the twin's · elsewhere: another layer
+    of the twin with the same codes, or None."""
+
+    layer: str
+    patient: Held | None
+    twin: Held | None
+    agree: dict[str, float]
+    elsewhere: str | None
+
+    @property
+    def moved(self) -> float:
+        """By how much zero points were moved, the mean; 0 where there are none."""
+        pair = [h and h.zero for h in (self.patient, self.twin)]
+        if any(z is None or z.shape != pair[0].shape for z in pair):
+            return 0.0
+        return (pair[0].float() - pair[1].float()).mean().item()
+
+    def lost(self, who: Held | None) -> float:
+        """The share of scales that fp16 would hold coarsely, or as 0."""
+        return 0.0 if who is None else (who.scale < TINY).float().mean().item()
+
+    def table(self) -> Table:
+        """Numbers of both."""
+        both = (self.patient, self.twin)
+        per = lambda make: tuple("" if h is None else make(h) for h in both)  # noqa: E731
+        share = lambda x: "" if x is None else f"{x:.1%}"  # noqa: E731
+        rows = [("bits of a code", *per(lambda h: h.num_bits)), ("columns that share a scale", *per(lambda h: h.G)),
+                ("mean zero point", *per(lambda h: "" if h.zero is None else f"{h.zero.float().mean():.3f}")),
+                ("median scale", *per(lambda h: f"{h.scale.median():.3g}")),
+                ("smallest scale", *per(lambda h: f"{h.scale.min():.3g}")),
+                ("scales below fp16's normal numbers", *per(lambda h: share(self.lost(h)))),
+                ("groups along K with a code at the end", *per(lambda h: share(h.reach(1)))),
+                ("groups along N with a code at the end", *per(lambda h: share(h.reach(0))))]  # fmt: skip
+        rows += [(f"the twin's codes, {way}", share(x), "") for way, x in self.agree.items()]
+        return Table(
+            (self.layer, "patient", "twin"), [*rows, ("the codes of the twin's", self.elsewhere or "no other layer", "")]
+        )
+
+    def figure(self) -> Picture:
+        """Histograms of the codes, and of the zero points where there are any."""
+        way = max(self.agree, key=self.agree.get)
+        short = self.layer.removeprefix("model.layers.")
+        moved = f", zero points moved by {self.moved:+.2f}" if self.moved else ""
+        fig, axes = figure(2, f"{short}: {self.agree[way]:.0%} of the codes are the twin's, {way}{moved}")
+        for ax, what, of in zip(axes, ("codes", "zero points"), (lambda h: h.codes, lambda h: h.zero), strict=True):
+            for k, (name, h, color) in enumerate((("patient", self.patient, BLUE), ("healthy twin", self.twin, ORANGE))):
+                if h is not None and of(h) is not None:
+                    values, counts = of(h).int().unique(return_counts=True)
+                    at, share = (values + 0.4 * k - 0.2).tolist(), (counts / counts.sum()).tolist()
+                    ax.bar(at, share, width=0.4, color=color, label=name, hatch="" if k else "//")
+            ax.set(xlabel=what, ylabel="share")
+        axes[0].legend(frameon=False)
+        return described(fig, "Histograms of codes and zero points of the patient and its twin.")
+
+
+def codes(patient: Patient, layer: str | None = None) -> Codes:
+    """Of a layer; None: the one whose output is furthest from the twin's. Raises KeyError for one that is not there."""
+    from qcourse.study.clinic.instruments import examine
+
+    layer = layer or examine(patient, "errors by layer").worst
+    layer = "lm_head" if layer == "logits" else layer
+    mine, twin = patient.model.linears(), patient.reference.linears()
+    if layer not in mine or layer not in twin:
+        raise KeyError(f"{layer!r} is no linear layer of both models: {', '.join(list(twin)[:7])} …")
+    a, b = held_by(mine[layer]), held_by(twin[layer])
+    if a is None or b is None:
+        return Codes(layer, a, b, dict.fromkeys(WAYS, 0.0), None)
+    same = (n for n, m in twin.items() if n != layer and (h := held_by(m)) is not None and torch.equal(h.codes, a.codes))
+    return Codes(layer, a, b, agreement(a.codes, b.codes), next(same, None))
