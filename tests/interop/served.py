@@ -1,9 +1,9 @@
 """Folders in vLLM's hands: a process that imports it once and forks for each, so that a crash of one is one answer.
 
-    stdin    a line a folder or file: {"folder", "out", "prompt": ids, "fresh": how many new ids, "windows": rows of ids}
-    OUT      {"ids", "nats", "layers": {what multiplies: how many}, "caches": [[dtype, scales] a layer]},
-             or {"error": [the exception, its causes …]}
-    stdout   a line for each, when it is done: the exit status; everything that vLLM says goes to stderr
+stdin    a line a folder or file: {"folder", "out", "prompt": ids, "fresh": how many new ids, "windows": rows of ids}
+OUT      {"ids", "nats", "layers": {what multiplies: how many}, "caches": [[dtype, scales] a layer]},
+         or {"error": [the exception, its causes …]}
+stdout   a line for each, when it is done: the exit status; everything that vLLM says goes to stderr
 """
 
 import json
