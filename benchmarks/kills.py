@@ -57,7 +57,9 @@ def kill_one(command: list[str], source: Path, whole: Path, moments: int, second
         child = started([*command, str(out)])
         time.sleep(draw.uniform(0, seconds))
         os.kill(child, signal.SIGKILL)
-        if ended(child):
+        code = ended(child)
+        assert code in (0, -signal.SIGKILL), f"the run itself failed: {code}"
+        if code:
             killed += 1
             assert not out.exists() or contents(out) == wanted, "an OUT that is not complete"
             kept += part.is_dir() and len(list(part.glob("model-*.safetensors"))) > 1

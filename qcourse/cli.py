@@ -143,7 +143,7 @@ def perform(args) -> int:
         if getattr(args, "json", False):
             stack.enter_context(contextlib.redirect_stdout(sys.stderr))
         elif getattr(args, "quiet", False):
-            nowhere = stack.enter_context(open(os.devnull, "w"))
+            nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8", errors="backslashreplace"))
             stack.enter_context(contextlib.redirect_stdout(nowhere))
             stack.enter_context(contextlib.redirect_stderr(nowhere))
         outcome = args.run(args) or Outcome()
@@ -179,10 +179,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):  # a character that the terminal lacks, or half a file name, is no error
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    argv = sys.argv[1:] if argv is None else argv
     try:
-        args = parse(sys.argv[1:] if argv is None else argv)
+        args = parse(argv)
     except KeyboardInterrupt:
         stop(130, "interrupted")
+    except Exception as e:  # an option's type looks at paths, and imports what knows the names
+        if "--debug" in argv:
+            traceback.print_exc()
+        stop(2, line_of(e))
     code, said = run(args)
     if said:
         stop(code, said)

@@ -23,10 +23,9 @@ def course_version(*parts: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def connect(address: str, seconds: float | None = None):
-    """A client of the scheduler. Raises ValueError naming the address when nobody answers there within `seconds` (SECONDS),
+def connect(address: str, seconds: float = SECONDS):
+    """A client of the scheduler. Raises ValueError naming the address when nobody answers there within `seconds`,
     ImportError without dask.distributed."""
-    seconds = seconds or SECONDS
     try:
         from distributed import Client
     except ImportError as e:

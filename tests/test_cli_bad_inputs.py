@@ -145,7 +145,10 @@ CASES = [
         "/proc/none/x": "/proc/none", "''": "the name of something to make", ".": "the name of something to make"}.items()
         for line in (QUANTIZE, f"{CONVERT} gptq", EXPORT)],
     (f"{QUANTIZE} --out {{p}}/{'n' * 300}", "choose a shorter name"),
-    (f"{EXPORT} --out {{p}}/{'n' * 300}", "too long"),
+    (f"{EXPORT} --out {{p}}/{'n' * 300}.gguf", "too long"), (f"{EXPORT} --out {{p}}/new.bin", "ends in .gguf expected"),
+    *[(f"{line} {{p}}/{'n' * 300}{more}", "choose a shorter name") for line, more in (  # while options are read
+        ("quantize {p}/good --scheme W4A16 --out {p}/new --calibration", ""), ("chat --model", ""),
+        (f"{EXPORT} --out", "/x.gguf"))],
     *[(f"{EVAL} --out {out}", said) for out, said in {
         "{p}/folder": "is a folder", "{p}/words.txt": "not a result of", "/proc/none/x.json": "cannot be written"}.items()],
     ("train --out {p}/words.txt --steps 1", "choose another name"), ("train --out {p}/good --steps 1", "that is no run"),
@@ -187,6 +190,7 @@ CASES = [
     ("chat --model smolm2", "did you mean smollm2?"), ("fetch smolm2", "did you mean smollm2?"),
     ("fetch --remove", "needs a name"),
     ("lab 99", "no lab or notebook '99'"), ("lab labs/99", "no lab or notebook"), ("reset 99", "no lab '99'"),
+    ("reset 99 --guesses", "no notebook '99'"),
     ("completion fsh", "did you mean fish?"), ("completion tcsh", "bash, zsh, fish"), ("completion", "required: SHELL"),
     ("qantize", "did you mean quantize?"), ("Export", "did you mean export?"), ("helo", "there is no command 'helo'"),
     ("''", "there is no command ''"), ("--nonsense", "a command first"),

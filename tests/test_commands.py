@@ -259,13 +259,14 @@ class TestLab:
         called = []
         monkeypatch.setattr(os, "execv", lambda program, argv: called.append(argv))
         monkeypatch.setattr(os, "chdir", lambda folder: called.append(folder))
-        monkeypatch.setattr(subprocess, "run", lambda argv, **more: called.append((argv[1:], more["cwd"])))
+        monkeypatch.setattr(subprocess, "call", lambda argv, **more: called.append((argv[1:], more["cwd"])))
         return called
 
     @pytest.mark.parametrize("words, opens", [
         ("", "my_notebooks/00_dont_panic.ipynb"), ("03", "labs/03_smoothquant_outliers.ipynb"),
         ("3", "labs/03_smoothquant_outliers.ipynb"), ("labs/06_gptq.ipynb", "labs/06_gptq.ipynb"),
         ("03 --notebook", "my_notebooks/03_smoothquant_outliers.ipynb"), ("00", "my_notebooks/00_dont_panic.ipynb"),
+        ("A3", "my_notebooks/A3_cheatsheet.ipynb"),
     ])  # fmt: skip
     def test_what_it_opens(self, words, opens, became):
         main(["lab", *words.split()])

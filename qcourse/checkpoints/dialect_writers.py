@@ -47,7 +47,8 @@ class DialectWriter:
     """config(scheme, ignore) → quantization_config · layout(scheme) → a name of LAYOUTS · ready(q) → the same values as that
     layout stores them, and says(scheme) their scheme · beside(config) → other JSON files of the folder · dropped: tensors
     that need not be written · cache(recipe) → what the config says of a KV cache's scales, None: it has no words for them,
-    and cache_names: end of their names → what it is here · shaped(tensor): in the shape that is usual here.
+    and cache_names: end of their names → what it is here · shaped(tensor): in the shape that is usual here · act_order:
+    what the config says of columns in another order, None: there is no place for them.
     All raise ValueError, saying what this ecosystem has no words or no place for."""
 
     name: str
@@ -60,6 +61,7 @@ class DialectWriter:
     cache: Callable[[KVCacheArgs], dict] | None = None
     cache_names: dict[str, str] = field(default_factory=dict)
     shaped: Callable[[Tensor], Tensor] = lambda t: t
+    act_order: dict | None = None
 
     def tensors(self, q: QTensor, scheme: QuantizationScheme, input_scale: float | None = None) -> dict[str, Tensor]:
         """The tensors of one layer, without those that need not be written. input_scale: the static one of `scheme`'s
@@ -132,6 +134,7 @@ def gptq(version: int) -> DialectWriter:
         lambda q: half_scales(unsigned_where_needed(q)),
         lambda config: {"quantize_config.json": {k: v for k, v in config.items() if k != "quant_method"}},
         ("g_idx",),
+        act_order={"desc_act": True},
     )
 
 

@@ -86,7 +86,10 @@ class OnDisk:
             file.seek(begin)
             into, done = memoryview(data.numpy()), 0
             while done < nbytes:
-                got = file.readinto(into[done:])
+                try:
+                    got = file.readinto(into[done:])
+                except OSError as e:
+                    raise CheckpointError(f"{self.path}: cannot be read ({e.strerror or e})") from e
                 if not got:
                     raise CheckpointError(f"{self.path}: became shorter while it was being read")
                 done += got

@@ -35,6 +35,7 @@ STOPS = (
     Stop("12", "12_rotation_qat_and_below_4_bits", "where it goes next: rotations, training, below 4 bits", 75, 60),
     Stop("13", "", "debugging: to come"),
 )
+APPENDICES = ("A1", "A2", "A3")  # exercises, interview, cheatsheet: on no road
 HEAD = ("", "question", "minutes", "guesses", "lines", "lab", "minutes", "tasks")
 
 

@@ -74,7 +74,8 @@ def run_lab(args) -> None:
     if find_spec("jupyterlab") is None:
         raise ValueError(f"JupyterLab is not installed here: pip install -e {root}")
     path = file_of(args.which, args.notebook, root)
-    subprocess.run([sys.executable, "-m", "tools.edition"], cwd=root, check=True)
+    if subprocess.call([sys.executable, "-m", "tools.edition"], cwd=root):
+        raise ValueError(f"{root / 'my_notebooks'}: the notebooks could not be laid (see above)")
     command = [sys.executable, "-m", "jupyter", "lab", "--ip=127.0.0.1", "--ServerApp.root_dir=."]
     command += [f"--LabApp.default_url=/lab/tree/{path}"]
     command += ["--no-browser"] * args.no_browser + ([f"--port={args.port}"] if args.port else [])
@@ -90,8 +91,8 @@ def file_of(which: str | None, notebook: bool, root: Path) -> str:
     if which is None:
         return f"my_notebooks/{FIRST}.ipynb"
     name = Path(which).name.removesuffix(".ipynb")
-    known = sorted(p.stem for p in (root / "notebooks").glob("[0-9][0-9]_*.ipynb"))
-    found = [n for n in known if name in (n, n[:2], str(int(n[:2])))]
+    known = sorted(p.stem for p in (root / "notebooks").glob("[0-9A][0-9]_*.ipynb"))
+    found = [n for n in known if name in (n, n[:2], n[1] if n[0] == "0" else n[:2])]
     try:
         lab = starter_of(name).name
     except ValueError:
@@ -159,11 +160,15 @@ def add_reset(p: Parser) -> None:
 
 def run_reset(args) -> Outcome:
     """Copy, then write the starter; say where the copy is."""
+    from qcourse.checks.course_map import APPENDICES, STOPS
     from qcourse.checks.labs import reset, starter_of
     from qcourse.study.widgets.guesses import clear
 
     if args.guesses:
-        count = clear(args.lab.zfill(2) if args.lab.isdigit() else args.lab)
+        count = clear(number := args.lab.zfill(2) if args.lab.isdigit() else args.lab)
+        known = [s.number for s in STOPS] + list(APPENDICES)
+        if not count and number not in known:
+            raise ValueError(f"no notebook {args.lab!r}: there are {', '.join(known)}")
         return Outcome(f"{count} guesses of notebook {args.lab} forgotten", {"forgotten": count})
     name, usual = starter_of(args.lab).name, Path("labs")
     here = not (usual / name).exists() and Path(name).exists()  # called inside the folder of the labs

@@ -141,7 +141,8 @@ def quantize_block(
     or of the 16-bit one where that is what calibrates. `look(q, report)` is shown each layer's codes. `chooser`: who chooses
     the codes of layers that do not wait for each other (a stage, or all of the block); None: here, one after the other."""
     chooser = chooser or (lambda tasks: (choose(task, quantizer) for task in tasks))
-    seen, behind, waits, peaks = {}, states, quantizer.data and sequential, peaks_of(stages)
+    seen, behind, waits = {}, states, quantizer.data and sequential
+    peaks = peaks_of(stages) if any(r.scheme and r.scheme.weights.scaling in TWO_LEVEL for r in config.rules) else {}
     if quantizer.data and not sequential:
         for stage in stages:
             seen |= dict.fromkeys([x.prefix for x in stage], observe(run, stage[0], states, quantizer.hessian))

@@ -12,6 +12,7 @@ Does not handle: layers in different schemes (mixed precision).
 
 import gc
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,6 +107,13 @@ def prepare(source: Path, writer: DialectWriter, lossy: bool) -> Conversion:
         config = writer.written(scheme, (*IGNORED, *left))
     except ValueError as e:
         raise ValueError(f"{e}; another scheme of the same weights: qcourse quantize --dequantize") from e
+    if act_order(checkpoint.weights, scheme.weights.group_size):
+        if writer.act_order is None:
+            raise ValueError(
+                f"{source}: act_order: its columns were rounded in another order, and {writer.name} has no place for that; "
+                "gptq and gptq_v2 have, or qcourse quantize --dequantize"
+            )
+        config |= writer.act_order
     try:
         config = config if kv is None else writer.written(scheme, (*IGNORED, *left), kv)
     except ValueError as e:
@@ -113,6 +121,12 @@ def prepare(source: Path, writer: DialectWriter, lossy: bool) -> Conversion:
             raise ValueError(f"{source}: {e}; --lossy leaves them out") from e
         kv = None
     return Conversion(source, checkpoint, reader, writer, scheme, config, kv, lossy)
+
+
+def act_order(weights: Mapping, group_size: int | None) -> bool:
+    """Whether a g_idx of the source says more than that neighbours share a group."""
+    found = (weights.read(name).long() for name in weights if name.endswith("g_idx"))
+    return group_size is not None and any((t != torch.arange(len(t)) // group_size).any() for t in found)
 
 
 def step(job: Conversion, folder: Unfinished, i: int | None) -> None:

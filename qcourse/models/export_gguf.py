@@ -11,6 +11,7 @@ source of any size (`export`) takes one layer, or its embedding. Killed, it leav
 Source: llama.cpp's `convert_hf_to_gguf.py` and `llama-model.cpp`; facts tried with its forks (tests/interop).
 """
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -80,13 +81,17 @@ def write(model, source: Path | str, out: Path, kind: str, ends: str | None, rea
     for name in (kind, ends):
         if name not in GGML_TYPES:
             raise ValueError(f"GGUF type {name!r}: one of {', '.join(GGML_TYPES)} expected")
-    if os.path.lexists(out):
-        raise ValueError(f"{out} exists: choose another name, or remove it")
+    if os.path.lexists(out) or out.suffix != ".gguf":
+        what = "exists: choose another name, or remove it" if os.path.lexists(out) else "a name that ends in .gguf expected"
+        raise ValueError(f"{out}{' ' if what.startswith('exists') else ': '}{what}")
     metadata = general(model.config, out.stem, kind) | vocabulary(load_tokenizer(source), model.config.vocab_size)
     found = tensors(model, kind, ends, read, done)
+    out.parent.mkdir(parents=True, exist_ok=True)
     try:
         return write_gguf(out, metadata, found)
     except OSError as e:
+        if e.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
         size = sum(t.nbytes for t in found.values())
         said = f"{e.strerror or e}; nothing is left of it, {size / 1e6:.1f} MB are needed: the same command begins again"
         raise OSError(e.errno, said, e.filename or str(out)) from e

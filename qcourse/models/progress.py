@@ -44,8 +44,8 @@ class Progress:
 @contextmanager
 def progress_of(parts: Mapping[str, int], shown: bool) -> Iterator[Progress]:
     """A bar over the parts of a source (name → bytes); shown False: nothing at all."""
-    if not shown or not sys.stderr.isatty():
-        yield Progress(parts, None, shown)
+    if not shown or sys.stderr is None or not sys.stderr.isatty():
+        yield Progress(parts, None, shown and sys.stderr is not None)
         return
     with tqdm(total=sum(parts.values()), unit="B", unit_scale=True, file=sys.stderr) as bar:
         yield Progress(parts, bar, False)

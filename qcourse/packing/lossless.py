@@ -15,6 +15,7 @@ from qcourse.numerics.grids import IntGrid
 from qcourse.numerics.qtensor import QTensor
 from qcourse.numerics.schemes import QuantizationScheme
 from qcourse.packing import bits
+from qcourse.shapes import Tensor
 
 
 def half_scales(q: QTensor, rounding: bool = False) -> QTensor:
@@ -65,16 +66,23 @@ def multiplying(q: QTensor) -> QTensor:
     """NVFP4's upper scale the other way round: fp32(1/g); codes and E4M3 scales stay."""
     if not q.args.same_storage(NVFP4_ARGS):
         return q
-    scale = replace(q.scale, scale=q.scale.scale.float(), args=NVFP4_MODELOPT.scale)
-    return replace(q, scale=scale, args=NVFP4_MODELOPT)
+    above = normal(q.scale.scale.float(), "1/weight_global_scale")
+    return replace(q, scale=replace(q.scale, scale=above, args=NVFP4_MODELOPT.scale), args=NVFP4_MODELOPT)
 
 
 def dividing(q: QTensor) -> QTensor:
     """The way back: g = fp32(1/t), as compressed-tensors stores it."""
     if not q.args.same_storage(NVFP4_MODELOPT):
         return q
-    scale = replace(q.scale, scale=1 / (1 / q.scale.scale.double()).float().double(), args=NVFP4_ARGS.scale)
-    return replace(q, scale=scale, args=NVFP4_ARGS)
+    g = normal((1 / q.scale.scale.double()).float(), "1/weight_scale_2")
+    return replace(q, scale=replace(q.scale, scale=1 / g.double(), args=NVFP4_ARGS.scale), args=NVFP4_ARGS)
+
+
+def normal(above: Tensor, name: str) -> Tensor:
+    """A number above all scales, turned. Raises ValueError where fp32 has no such number but inf, 0 or a subnormal."""
+    if not (torch.isfinite(above) & (above >= torch.finfo(torch.float32).tiny)).all():
+        raise ValueError(f"{name} is {above.item():g} in fp32: this number has no reciprocal there that could be stored")
+    return above
 
 
 def multiplying_scheme(scheme: QuantizationScheme) -> QuantizationScheme:

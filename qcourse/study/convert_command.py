@@ -13,7 +13,8 @@ examples:
   qcourse convert FOLDER --to awq --out FOLDER-awq          symmetric codes get zero points of 8: the same values
 """
 EXPORT = """\
-Matrices that have the type already are copied, bit for bit.
+Matrices that have the type already are copied, bit for bit. Such a file has no words for quantized activations, nor for the
+scales of a KV cache: both are left out.
 
 examples:
   qcourse export shipped --type Q8_0 --out runs/shipped.gguf

@@ -1,5 +1,7 @@
 """Every preset in every ecosystem that has words for it: read again with the same values, or refused saying why."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -117,6 +119,16 @@ def test_the_scale_of_nvfp4_inputs_is_turned_with_that_of_the_weights():
     assert ours["input_scale"].shape == ours["weight_scale_2"].shape == ()
     back = WRITERS["compressed-tensors"].tensors(multiplying(q), multiplying_scheme(scheme), ours["input_scale"].item())
     assert back["input_global_scale"].item() == pytest.approx(160.0, rel=2**-23)
+
+
+@pytest.mark.parametrize(("change", "scheme", "name"), [(dividing, multiplying_scheme, "1/weight_scale_2"),
+                                                        (multiplying, lambda s: s, "1/weight_global_scale")])  # fmt: skip
+def test_a_number_without_a_reciprocal_is_refused(change, scheme, name):
+    q = quantize(torch.randn(4, 64), scheme(PRESETS["NVFP4A16"]).weights)
+    for extreme in (1e-39, 1e39):
+        bad = replace(q, scale=replace(q.scale, scale=torch.full_like(q.scale.scale, extreme)))
+        with pytest.raises(ValueError, match=f"{name} is .* no reciprocal there"):
+            change(bad)
 
 
 def test_a_cache_has_words_in_two_ecosystems():

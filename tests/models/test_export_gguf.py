@@ -98,6 +98,17 @@ def test_int4_in_groups_of_32_is_q4_0_already(tmp_path):
         assert name == "lm_head" or torch.equal(there[name].dequantized(), layer.dequantized()), name
 
 
+def test_the_folder_of_the_file_is_made(tmp_path):
+    """As `quantize` and `convert` make theirs; what is refused leaves none."""
+    out = tmp_path / "new" / "there" / "x.gguf"
+    with pytest.raises(ValueError, match="Q9_9"):
+        export(SHIPPED, out, "Q9_9", progress=False)
+    assert not (tmp_path / "new").exists()
+    assert export(SHIPPED, out, "Q8_0", progress=False) == out.stat().st_size
+    with pytest.raises(ValueError, match="a name that ends in .gguf expected"):
+        export(SHIPPED, tmp_path / "x.bin", "Q8_0", progress=False)
+
+
 def test_what_cannot_be_written_is_said_before(shipped, tmp_path):
     out = tmp_path / "x.gguf"
     scaled = load_model()
