@@ -161,8 +161,8 @@ check("11.3", read_q4_1)
 # ## 11.4 · The rows of Q and K
 #
 # RoPE turns pairs of channels. Transformers pairs channel j with the one half a head further; llama.cpp pairs neighbours. The rows
-# of `q_proj` and `k_proj` *are* those channels, so a converter moves them, head by head; nothing else in the model changes. A file
-# whose rows were not moved back loads well, and every token looks at the wrong places.
+# of `q_proj` and `k_proj` *are* those channels, so a converter moves those of a Llama file, head by head (Qwen2's rows stay); nothing
+# else in the model changes. A file whose rows were not moved back loads well, and every token looks at the wrong places.
 #
 # ```text
 #   one head of 6 channels      halves (transformers)     a0 a1 a2 b0 b1 b2      a0 turns with b0, …

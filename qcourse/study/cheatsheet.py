@@ -1,4 +1,4 @@
-"""The cheatsheet: two pages A4, as one PDF and two PNG files, light or dark. `qcourse cheatsheet`, notebook A3.
+"""The cheatsheet: two A4 pages, as one PDF and two PNG files, light or dark. `qcourse cheatsheet`, notebook A3.
 
     cheatsheet_formats    which formats, and what the registries say of them
     cheatsheet_formulas   bytes and KV cache, each with an example that study.cost computes

@@ -17,6 +17,7 @@ LLAMA_8B = LlamaConfig(vocab_size=128256, hidden_size=4096, intermediate_size=14
 LLAMA_70B = LlamaConfig(vocab_size=128256, hidden_size=8192, intermediate_size=28672, num_hidden_layers=80,
                         num_attention_heads=64, num_key_value_heads=8, head_dim=128, tie_word_embeddings=False)  # fmt: skip
 MEMORY, BANDWIDTH, FLOPS = 80e9, 3.35e12, 990e12  # bytes, bytes a second, dense bf16
+USABLE = 0.9 * MEMORY  # for weights and cache; the rest is the engine's
 TOP, LOW, HIGH = 0.15, -0.05, 0.10  # weights of the first two examples
 CONTEXT = 8192  # tokens of one user
 SHAPE = (4096, 4096)
@@ -57,8 +58,8 @@ def formulas() -> list[Formula]:
     step = (HIGH - LOW) / ranged.qmax
     slow, fast = (cost.decode_seconds(x - embedding, BANDWIDTH) for x in (full, small))
     token = cost.kv_block_bytes(LLAMA_8B) / cost.KV_BLOCK
-    users = {k: cost.kv_blocks(MEMORY, small, LLAMA_8B, k) * cost.KV_BLOCK // CONTEXT for k in (16, kv_bits("fp8_e4m3"))}
-    over = cost.kv_blocks(MEMORY, large, LLAMA_70B) * cost.KV_BLOCK
+    users = {k: cost.kv_blocks(USABLE, small, LLAMA_8B, k) * cost.KV_BLOCK // CONTEXT for k in (16, kv_bits("fp8_e4m3"))}
+    over = cost.kv_blocks(USABLE, large, LLAMA_70B) * cost.KV_BLOCK
     return [
         Formula("scale, symmetric", "s = max|w| / L, L = (2ᴮ − 1)/2,  |w − ŵ| ≤ s/2",
                 f"{grid}: L = {grid.limit:g}; max|w| = {TOP:g} → s = {TOP / grid.limit:.2g}, ŵ = s·q"),
@@ -72,11 +73,11 @@ def formulas() -> list[Formula]:
         Formula("floor of a decode step", "weights read (all but the embedding) / bandwidth",
                 f"8B: {slow * 1e3:.2f} → {fast * 1e3:.2f} ms, at most {1 / slow:.0f} → {1 / fast:.0f} tokens/s"),
         Formula("where bytes stop binding", "tokens M = FLOP/s · b/8 / (2·bandwidth)",
-                f"bf16 {crossing(16):.0f}, {SCHEME} {crossing(b):.0f}: beyond, only narrower activations help"),
+                f"bf16 {crossing(16):.0f}; {SCHEME} gains less from {crossing(b):.0f} on, nothing from {crossing(16):.0f} on"),
         Formula("KV cache of a token", "2·layers·kv_heads·head_dim·bits/8",
                 f"8B: {token:,.0f} bytes in bf16; FP8 {token * kv_bits('fp8_e4m3') / 16:,.0f}; int8_per_token_head "
                 f"{token * kv_bits('int8_per_token_head') / 16:,.0f}; int4_kivi {token * kv_bits('int4_kivi') / 16:,.0f}"),
-        Formula("users that fit", "(memory − weights) / (tokens · KV of a token)",
+        Formula("users that fit", f"({USABLE / MEMORY:.0%} of memory − weights) / (tokens · KV of a token)",
                 f"8B {SCHEME}, 80 GB, {CONTEXT:,} tokens each: {users[16]} with bf16 KV, "
                 f"{users[kv_bits('fp8_e4m3')]} with FP8"),
         Formula("a large model", "the same",

@@ -107,12 +107,14 @@ def kind(name: str) -> str:
     return "quantizer" if name in QUANTIZERS else "transform" if name in TRANSFORMS else "training"
 
 
-def won(method: Method, captures: Mapping[str, dict]) -> list[tuple[str, float, float]]:
-    """What a method wins: (scheme, added bits/byte before, after). captures: name → results. Raises KeyError for what was
+def won(method: Method, captures: Mapping[str, dict]) -> list[tuple[str, float, str, float]]:
+    """What a method wins: (scheme, added bits/byte before, the scheme after where it is another, added after). captures: name → results. Raises KeyError for what was
     not measured there."""
     capture, pairs = method.won
     results = captures[capture]
-    return [(a, *(results[name]["added_bits_per_byte"] for name in (a, b))) for a, b in pairs]
+    before, after = ([results[pair[i]]["added_bits_per_byte"] for pair in pairs] for i in (0, 1))
+    others = ["" if b.startswith(f"{a}+") else b for a, b in pairs]
+    return [(a, x, other, y) for (a, _), x, other, y in zip(pairs, before, others, after, strict=True)]
 
 
 def invariants(why: str) -> str:

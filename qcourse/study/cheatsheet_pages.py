@@ -151,9 +151,14 @@ def draw_invariants(ax, y: float, theme: Theme, columns: int = 3) -> None:
         write(ax, x + 9, row, text, theme)
 
 
+def gain(a: str, x: float, other: str, y: float) -> str:
+    """What is lost before and after: "W4A16_G64 +0.13 → W4A16_ASYM_G64 +0.094"; the second name only where it is another."""
+    return f"{a} {digits(x)} → {f'{other} ' if other else ''}{digits(y)}"
+
+
 def method_cells(m, captures: dict, theme: Theme) -> list:
     """A row of the table of methods."""
-    data, some = needs(m.name), [f"{a} {digits(x)} → {digits(y)}" for a, x, y in won(m, captures)]
+    data, some = needs(m.name), [gain(*one) for one in won(m, captures)]
     where = "" if m.won[0].startswith("smollm2") else " (shipped)"
     color = {"quantizer": theme.kinds["int"], "transform": theme.kinds["float"], "training": theme.kinds["codebook"]}
     return [Cell(m.name, color[kind(m.name)], True), kind(m.name), m.does, Cell(data, None if data == NONE else theme.loud),

@@ -3,7 +3,7 @@
 from qcourse.study.cheatsheet_formats import ECOSYSTEMS
 from qcourse.study.cheatsheet_methods import LIMITS, METHODS, invariants, kind, needs, won
 from qcourse.study.cheatsheet_names import TITLES
-from qcourse.study.cheatsheet_pages import MARKS, Content, digits, lost, regrouped
+from qcourse.study.cheatsheet_pages import MARKS, Content, gain, lost, regrouped
 from qcourse.study.picture import Table
 
 
@@ -34,9 +34,8 @@ def of_methods(what: Content) -> Table:
     """A row a method; of what it wins, the first pair."""
     rows = []
     for m in METHODS:
-        scheme, before, after = won(m, what.results)[0]
-        gain = f"{scheme} {digits(before)} → {digits(after)} ({m.won[0]})"
-        rows.append((m.name, kind(m.name), m.does, needs(m.name), m.least, m.cost, m.when, gain))
+        first = f"{gain(*won(m, what.results)[0])} ({m.won[0]})"
+        rows.append((m.name, kind(m.name), m.does, needs(m.name), m.least, m.cost, m.when, first))
     return Table(
         ("method", "kind", "what it does", "needs data?", "minimizes", "cost", "when", "lost, before → after"), rows
     )

@@ -104,7 +104,7 @@ def product(args: tuple, y) -> str | None:
 
 
 BUILD = (
-    Exercise("A1.18", "build", "Lose a channel", "lost_channel(N, K): a matrix of which int8 with one scale for the "
+    Exercise("A1.18", "build", "Lose a channel", "lost_channel(N, K): a matrix in which int8 with one scale for the "
         "tensor erases a whole row (every code is 0), while a scale a row keeps each of its rows within 5 %.",
         ("01 §2",), 2,
         Program("lost_channel", lambda g: (whole(g, 2, 8), 16 * whole(g, 2, 8)),
@@ -120,7 +120,7 @@ BUILD = (
                 on_int4, written.fake_int4, written.FAKE_INT4),
         "Cut each row into groups, find each one's scale, round, clamp, multiply back. On Gaussian weights its relative "
         "error is {four:.1%}, where int8 with a scale a row has {eight:.1%}. It takes {bits4:g} bits a weight instead of "
-        "{bits8:.3f}: {share:.0%}. Halving the bits so costs an error many times larger, and only a measurement on the "
+        "{bits8:.3f}: {share:.0%}. Halving the bits makes the error many times larger, and only a measurement on the "
         "model says whether that matters.\n\n{code}",
         grouped, guide="int4 per group of 32 against int8 per channel"),
     Exercise("A1.20", "build", "W8A8, in integers", "int8_linear(x, W): x Wᵀ, with codes −127 … 127 on both sides, one "

@@ -74,7 +74,7 @@ def paired(captures) -> dict:
 
 CORE = (
     Exercise("A1.9", "core", "Two methods", "A new format comes to the engine. Which two methods must its LinearMethod "
-        "write?",
+        "implement?",
         ("09 §1",), 5,
         Choice("create_weights and apply", {
             "quantize and dequantize": "an engine serves files that are quantized already; nobody has to see Ŵ",
@@ -90,10 +90,11 @@ CORE = (
     Exercise("A1.10", "core", "From the checkpoint to a layer", "When does a Linear learn which format it has?",
         ("09 §1", "09 §4"), 5,
         Choice("when it is built: the config is asked with the layer's name", {
-            "when its tensors are loaded, by their dtype": "the parameters must be there before; an int32 tensor may be "
-                "GPTQ or AWQ",
-            "at the first forward, by its input": "the input is 16-bit for all formats",
-            "when the kernel is chosen": "a kernel is chosen for what the layer already holds"}),
+            "when its tensors are loaded: their dtypes and shapes tell": "the parameters must be there before; an int32 "
+                "tensor may be GPTQ or AWQ",
+            "at the first forward: the dtype of its input decides it": "the input is 16-bit for all formats",
+            "when the kernel is chosen: the device has the last word": "a kernel is chosen for what the layer already "
+                "holds"}),
         "The checkpoint's config names format and rules; the engine makes one {config} of it. Each Linear, while it is "
         "built, calls {config}.{get}(layer, prefix), and gets a {base}, or the unquantized one where a rule leaves it "
         "out. The layer keeps that as quant_method and calls {create}. So one model may hold several formats, and mixed "
@@ -109,8 +110,8 @@ CORE = (
         "apply() quantizes the input (one scale a token), calls a product of codes, and multiplies its sum by both "
         "scales: y[m, n] = s_x[m] · s_w[n] · Σ q_x · q_w. Neither scale depends on k, so both come out of the sum; "
         "computed both ways, the results differ by {apart:.0e} relative. In integers the sum needs 32 bits: on a matrix "
-        "of the shipped model it reaches {most:,}, and int16 ends at {int16:,}. A scale for a group along K could not "
-        "leave the sum as a whole: it has to act once each group.",
+        "of the shipped model it may reach {most:,} (all signs alike), and int16 ends at {int16:,}. A scale for a group "
+        "along K could not leave the sum as a whole: it has to act once each group.",
         rescaled, guide="where FP8's apply() uses scales and calls the GEMM"),
     Exercise("A1.12", "core", "Where bytes stop binding", "A GPU reads 3.35 TB/s and multiplies 990 TFLOP/s in bf16. "
         "W4A16 with 4.125 bits a weight, a batch of M tokens: from which M on does multiplying take longer than reading?",
@@ -119,11 +120,11 @@ CORE = (
             (lambda: crossing(16), "that is for weights in bf16; of 4-bit weights there is less to read"),
             (lambda: crossing(bits("W4A16")) * 2, "a weight costs two operations a token: a product and a sum"),
             (lambda: crossing(bits("W4A16")) * 8, "bits taken for bytes")), 0.02),
-        "Reading a weight takes bits / 8 / {rate:.2f}e12 s, M tokens' work on it 2·M / {flops:.0f}e12 s: they meet at M "
-        "= {M:.0f}. Weight-only formats (AWQ, GPTQ) multiply in 16 bits, so beyond that they gain nothing; for bf16 the "
-        "point is {full:.0f}. FP8 × FP8 multiplies in 8 bits, which a tensor core does at twice the rate, and gains "
-        "there, too. Its weights have 8 bits, so at one token it is at best {two:.1f} times faster than bf16, where "
-        "W4A16 may reach {four:.1f}.",
+        "Reading a weight takes bits / 8 / {rate:.2f}e12 s, M tokens' work on it 2·M / {flops:.0f}e12 s: they meet at M = "
+        "{M:.0f}. Weight-only formats (AWQ, GPTQ) multiply in 16 bits, so they gain most below that. Beyond {M:.0f} the "
+        "gain shrinks, and at {full:.0f}, where bf16 meets its own ceiling, it is gone. FP8 × FP8 multiplies in 8 bits, "
+        "which a tensor core does at twice the rate, and gains there, too. Its weights have 8 bits, so at one token it is "
+        "at best {two:.1f} times faster than bf16, where W4A16 may reach {four:.1f}.",
         lambda captures: {"rate": BANDWIDTH / 1e12, "flops": FLOPS / 1e12, "M": crossing(bits("W4A16")),
         "full": crossing(16),
                           "two": 16 / 8, "four": 16 / bits("W4A16")},
@@ -145,9 +146,10 @@ CORE = (
         "What did it make smaller?",
         ("06 §1", "06 §5"), 2,
         Choice("the error of the layer's output, on calibration text", {
-            "the error of the weights": "rounding to nearest has the least there is",
-            "the perplexity of the model": "it never runs the model on a loss; layer by layer, it looks at outputs only",
-            "the number of bits": "codes, groups and scales are as many as before"}),
+            "the error of the weights, summed over the whole layer": "rounding to nearest has the least there is",
+            "the perplexity of the whole model, on calibration text": "it never runs the model on a loss; layer by layer, "
+                "it looks at outputs only",
+            "the number of bits a weight takes, scales counted": "codes, groups and scales are as many as before"}),
         "It rounds a column and moves the columns still to come so that the layer's output changes least, weighed by the "
         "inputs of a calibration text. The weights' own error grows. SmolLM2 with {bits:g} bits a weight pays {rtn:+.4f} "
         "bits/byte for rounding to nearest, {gptq:+.4f} with GPTQ, {awq:+.4f} with AWQ (smollm2-methods.json). Same "

@@ -4,12 +4,12 @@ from qcourse.layers.method import LinearMethodBase, QuantizationConfig
 from qcourse.numerics.schemes import PRESETS
 from qcourse.study import captures as files
 from qcourse.study import cost
-from qcourse.study.cheatsheet_formulas import CONTEXT, LLAMA_8B, LLAMA_70B, crossing
+from qcourse.study.cheatsheet_formulas import CONTEXT, LLAMA_8B, LLAMA_70B, USABLE, crossing
 from qcourse.study.exercise import results
 from qcourse.study.exercises_warm_up import bits
 from qcourse.study.kv import sequence_bytes
 
-GPU, SPEED, CLASS, LONG, ALPHA = 0.9 * 80e9, 60e9, 300, 32768, 0.8
+GPU, SPEED, CLASS, LONG, ALPHA = USABLE, 60e9, 300, 32768, 0.8
 
 
 def room(memory: float = GPU, weights: float | None = None, kv: float = 8) -> float:
@@ -44,7 +44,7 @@ def sensitive(captures) -> dict:
     kv = results(captures, "smollm2-kv-long")["fp8_e4m3"]["contexts"][-1]
     return {"first": first, "second": second, "last": last, "worst": kinds[first], "least": kinds[last],
             "all": rules["every layer in 4 bits"]["added_bits_per_byte"],
-            "down": rules["down in 8"]["added_bits_per_byte"],
+            "down": rules["down in 8"]["added_bits_per_byte"], "downbits": rules["down in 8"]["bits_per_weight"],
             "v": rules["v in 8"]["added_bits_per_byte"], "vbits": rules["v in 8"]["bits_per_weight"],
             "static": two["FP8"]["added_bits_per_byte"], "dynamic": two["FP8_DYNAMIC"]["added_bits_per_byte"],
             "kv": kv["added_bits_per_byte"]}  # fmt: skip

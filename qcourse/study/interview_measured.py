@@ -43,6 +43,13 @@ def clocked(results: dict, kernel: str, tokens: int, what: str = "seconds") -> f
     return 1e3 * min(results[what]["bfloat16"][str(tokens)][kernel])
 
 
+def last_won(results: dict) -> tuple[int, int]:
+    """The most tokens, of those measured, at which int4 is faster than 16 bits, and the next number measured."""
+    tokens = sorted(int(m) for m in results["seconds"]["bfloat16"])
+    won = [m for m in tokens if clocked(results, "int4 chosen", m) < clocked(results, "torch 16/32-bit", m)]
+    return max(won), min(m for m in tokens if m > max(won))
+
+
 def loudest(results: dict, what: str, layer: str = "") -> float:
     """The largest of one number over all layers whose names end so."""
     return max(r[what] for name, r in results.items() if what in r and name.endswith(layer))
@@ -80,7 +87,8 @@ MEASURED: dict[str, tuple[str, Callable[[dict], str]]] = {
     "ms_bf16_64": ("gemm-cpu", lambda r: f"{clocked(r, 'torch 16/32-bit', 64):.0f}"),
     "ms_int4_64": ("gemm-cpu", lambda r: f"{clocked(r, 'int4 chosen', 64):.0f}"),
     "many": ("gemm-cpu", lambda r: f"{max(int(m) for m in r['seconds']['bfloat16'] if int(m) <= 64)}"),
-    "meets": ("gemm-cpu", lambda r: f"{r['crossover']['int4 16-bit']}"),
+    "wins": ("gemm-cpu", lambda r: f"{last_won(r)[0]}"),
+    "loses": ("gemm-cpu", lambda r: f"{last_won(r)[1]}"),
     "decode_bf16": ("smollm2-speed", lambda r: f"{r['bf16, bf16 x']['decode']['median']:.0f}"),
     "decode_w4": ("smollm2-speed", lambda r: f"{r['W4A16_G64, bf16 x']['decode']['median']:.0f}"),
     "prefill_bf16": ("smollm2-speed", lambda r: f"{r['bf16, bf16 x']['prefill']['median']:,.0f}"),

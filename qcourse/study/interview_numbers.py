@@ -14,7 +14,7 @@ from qcourse.numerics.grids import E2M1, E4M3, E5M2, IntGrid
 from qcourse.numerics.schemes import PRESETS
 from qcourse.packing.packed import LAYOUTS
 from qcourse.study import cost
-from qcourse.study.cheatsheet_formulas import BANDWIDTH, CONTEXT, FLOPS, LLAMA_8B, LLAMA_70B, MEMORY, SHAPE, bits, crossing
+from qcourse.study.cheatsheet_formulas import BANDWIDTH, CONTEXT, FLOPS, LLAMA_8B, LLAMA_70B, MEMORY, SHAPE, USABLE, bits, crossing
 from qcourse.study.cheatsheet_formulas import kv_bits as each_bits
 from qcourse.study.interview_measured import ADDED, MEASURED, newest
 from qcourse.study.kv import token_bytes
@@ -49,8 +49,8 @@ def step(each: float) -> float:
 
 
 def users(config, weights: float, kv: float) -> int:
-    """Users of 8,192 tokens that fit one GPU beside the weights."""
-    return cost.kv_blocks(MEMORY, size(config, weights), config, kv) * cost.KV_BLOCK // CONTEXT
+    """Users of 8,192 tokens that fit the usable part of one GPU beside the weights."""
+    return cost.kv_blocks(USABLE, size(config, weights), config, kv) * cost.KV_BLOCK // CONTEXT
 
 
 COMPUTED: dict[str, tuple[str, Callable[[], str]]] = {
@@ -80,7 +80,7 @@ COMPUTED: dict[str, tuple[str, Callable[[], str]]] = {
     "gb_70b": (BYTES, lambda: f"{size(LLAMA_70B, 16) / 1e9:.0f}"),
     "gb_70b_w8": (BYTES, lambda: f"{size(LLAMA_70B, 8) / 1e9:.1f}"),
     "gb_70b_w4": (BYTES, lambda: f"{size(LLAMA_70B, bits()) / 1e9:.1f}"),
-    "room_70b": (USERS, lambda: f"{cost.kv_blocks(MEMORY, size(LLAMA_70B, bits()), LLAMA_70B) * cost.KV_BLOCK:,}"),
+    "room_70b": (USERS, lambda: f"{cost.kv_blocks(USABLE, size(LLAMA_70B, bits()), LLAMA_70B) * cost.KV_BLOCK:,}"),
     "users_70b": (USERS, lambda: f"{users(LLAMA_70B, bits(), 16)}"),
     "users_70b_fp8": (USERS, lambda: f"{users(LLAMA_70B, bits(), each_bits('fp8_e4m3'))}"),
     "users_8b": (USERS, lambda: f"{users(LLAMA_8B, bits(), 16)}"),
@@ -94,6 +94,7 @@ COMPUTED: dict[str, tuple[str, Callable[[], str]]] = {
     "cross_w4": (CROSS, lambda: f"{crossing(bits()):.0f}"),
     "bandwidth": ("cheatsheet_formulas", lambda: f"{BANDWIDTH / 1e12:g}"),
     "tflops": ("cheatsheet_formulas", lambda: f"{FLOPS / 1e12:g}"),
+    "usable": ("cheatsheet_formulas", lambda: f"{100 * USABLE / MEMORY:.0f}"),
     "context": ("cheatsheet_formulas", lambda: f"{CONTEXT:,}"),
     "kv_8b": (KV, lambda: f"{token_bytes(LLAMA_8B) / 1e3:.0f}"),
     "kv_8b_fp8": (KV, lambda: f"{token_bytes(LLAMA_8B, 'fp8_e4m3') / 1e3:.1f}"),

@@ -3,15 +3,14 @@
 SERVING = (
     ("Why must the format match the kernel?",
      "The codes of one 4-bit weight can lie in many orders: along the rows, interleaved, in tiles for tensor cores. "
-     "Shapes and dtypes are the same, so a **kernel** that expects another **layout** computes garbage without an error, "
-     "and an engine without a kernel for it has to dequantize the whole weight for each call. That is slower than no "
-     "quantization: on the capture's CPU, one token, bf16 takes {ms_bf16} ms, a fused int4 kernel {ms_int4} ms, "
+     "Shapes and dtypes can be the same, so a **kernel** that expects another **layout** computes garbage without an "
+     "error, and an engine without a kernel for it has to dequantize the whole weight for each call. That is slower than "
+     "no quantization: on the capture's CPU, one token, bf16 takes {ms_bf16} ms, a fused int4 kernel {ms_int4} ms, "
      "dequantizing first {ms_dequantize} ms. So the layout belongs to the format, is repacked once at loading, and what "
      "nobody can multiply is refused by name.",
      "otherwise it does not work",
      "another layout is wrong or slow, and repacking happens at load",
-     "says why nothing in shape or dtype gives the error away, and quotes the three times: 16 bits, fused, dequantized "
-     "first",
+     "says why shape and dtype need not give the error away, and quotes the three times: 16 bits, fused, dequantized first",
      ("02 §4", "08 §3", "11 §2", "lab 08.1", "lab 08.3"), (4,)),
     ("How does an engine serve a dozen formats without a line in the model code?",
      "The model builds Linear layers and calls them, and no line of it names a format; each layer holds a method that it "
@@ -41,7 +40,8 @@ SERVING = (
      "Steps with long contexts read fewer bytes as well, if the **kernel** reads codes: dequantizing the cache first is "
      "at least {kv_naive} times slower than that on the capture's CPU. Over SmolLM2's whole context it adds {kv_fp8} "
      "**bits/byte**, int8 with a **scale** a token and head {kv_int8}. Static int8 scales need **calibration**: left at "
-     "one they cost {kv_scale_one}.",
+     "one they cost {kv_scale_one}. Users do not double where the cache stores scales beside its codes or keeps the "
+     "newest tokens in 16 bits, nor where arithmetic, not memory, limits the batch.",
      "it makes inference faster",
      "half the bytes, about twice the users; a separate axis from the weights",
      "computes bytes a token and users, says when they do not double, and what a scale of one does",
@@ -60,9 +60,10 @@ SERVING = (
     ("Which layers would you not quantize to four bits?",
      "I would measure it: one layer, or one kind of layer, at a time, **paired** against 16 bits. On SmolLM2 every layer "
      "in four bits adds {rules_all4} **bits/byte**; v and k in eight bring it to {rules_vk8} at {rules_bits} bits a "
-     "weight, since they are small. The embedding in eight costs nothing visible ({rules_emb8}), in four much more "
-     "({rules_emb4}). And a single weight can matter: one of them set to zero adds {super}. By habit head, norms and "
-     "routers stay in 16 bits; rules by name, the first match wins, say all that to the engine.",
+     "weight, since they are small. The embedding in eight leaves the first at {rules_emb8}, in four raises it to "
+     "{rules_emb4}; it is tied, so that is the head too. And a single weight can matter: one of them set to zero adds "
+     "{super}. By habit head, norms and routers stay in 16 bits; rules by name, the first match wins, say all that to the "
+     "engine.",
      "the first and the last layer",
      "embedding, head, and what a sensitivity test shows",
      "buys quality by added bits, with figures, and knows of single weights",
@@ -78,12 +79,12 @@ SERVING = (
      "paired errors, KL, a protocol held fixed with the size of its effects, and no leak of the text",
      ("04 §1", "04 §3", "01 §7", "lab 04.3", "lab 04.4"), (2,)),
     ("The same file is fine in one engine and babbles in another. What do you suspect?",
-     "The file is read by another convention. GPTQ's first version stores **zero point**s less one: the second does not; "
-     "taken for each other, they add {v2_as_v1} **bits/byte** on SmolLM2. GGUF keeps rows of q and k in another order for "
-     "its rotary embedding; not put back, they add {qk_rows}. Then: order of nibbles, groups along the wrong axis, a "
-     "global **scale** that divides here and multiplies there, a config key that was dropped. I would unpack one layer "
-     "with both readers, compare it with the 16-bit weights, and look at the error by layer and by column: the pattern "
-     "names the bug.",
+     "The file is read by another convention. GPTQ's first version stores **zero point**s less one; the second does not. "
+     "Taken for each other, they add {v2_as_v1} **bits/byte** on SmolLM2. GGUF keeps rows of q and k of a Llama file "
+     "(Qwen's rows stay) in another order for its rotary embedding; not put back, they add {qk_rows}. Then: order of "
+     "nibbles, groups along the wrong axis, a global **scale** that divides here and multiplies there, a config key that "
+     "was dropped. I would unpack one layer with both readers, compare it with the 16-bit weights, and look at the error "
+     "by layer and by column: the pattern names the bug.",
      "the file is corrupt",
      "zero points, packing order, permuted rows",
      "says which symptom belongs to which cause, and isolates one layer against a reference",
@@ -93,19 +94,19 @@ SERVING = (
      "the **Hessian** two bits come to {gptq2}, with learned rounding to {learned2}, still no good model. Training "
      "through the rounding (**QAT**, gradients pass it straight) wins most of it back: on the shipped model two bits go "
      "from {two_bits} to {two_bits_qat}, ternary weights from {ternary} to {ternary_qat}, while GPTQ's {ternary_gptq} is "
-     "worse than nothing there. Ternary takes {bits_ternary} bits with its **scale**s. Codebooks of vectors are the other "
-     "way. And a smaller model in four bits is the rival to beat.",
+     "worse than rounding alone there. Ternary takes {bits_ternary} bits with its **scale**s. Codebooks of vectors are "
+     "the other way. And a smaller model in four bits is the rival to beat.",
      "use two bits with GPTQ",
      "training through the rounding, or vector codebooks",
      "quotes what each wins, counts the scales, and asks whether a smaller model in four bits is better",
-     ("12 §5", "12 §6", "12 §7", "lab 12.5", "lab 12.6"), (2, 1)),
+     ("07 §7", "12 §5", "12 §6", "12 §7", "lab 12.5", "lab 12.6"), (2, 1)),
     ("Is quantization without a gain in speed ever worth it?",
      "Yes, for memory. In 16 bits a model of 70B has {gb_70b} GB and needs several GPUs with 80 GB; with W4A16 it has "
      "{gb_70b_w4} GB and fits one, whatever the speed. Each byte saved is room for the **KV cache**, so for users: "
-     "{room_70b} tokens there. And a step that several users share is paid once. Conversely a format that is faster only "
-     "in the **kernel**'s own benchmark may not be felt: on the capture's CPU int4 takes {ms_int4} ms instead of "
-     "{ms_bf16} ms for one token, and at {many} tokens {ms_int4_64} ms instead of {ms_bf16_64} ms. So first ask what "
-     "binds: memory, bytes a second, or arithmetic.",
+     "{room_70b} tokens there. And the weights that a step reads are read once for all who share it, so more users cost "
+     "little time. Conversely a format that is faster only in the **kernel**'s own benchmark may not be felt: on the "
+     "capture's CPU int4 takes {ms_int4} ms instead of {ms_bf16} ms for one token, and at {many} tokens {ms_int4_64} ms "
+     "instead of {ms_bf16_64} ms. So first ask what binds: memory, bytes a second, or arithmetic.",
      "no, then it is useless",
      "yes: a larger model fits, or more users do",
      "separates capacity, bandwidth and arithmetic, with a figure for each",
@@ -113,10 +114,10 @@ SERVING = (
     ("Serve a 70B model on one 80 GB GPU. What do you do?",
      "Count first. Weights: {gb_70b} GB in bf16, {gb_70b_w8} GB at eight bits, {gb_70b_w4} GB with W4A16, so only about "
      "four bits leave room for users. A token leaves {kv_70b} kB in the **KV cache**, a user with {context} tokens "
-     "{kv_70b_user} GB: beside the weights {users_70b} users fit, with an FP8 cache {users_70b_fp8}, less what the engine "
-     "needs itself. Method: AWQ or GPTQ with **calibration** on text like the users', on a **layout** that the GPU's "
-     "**kernel** reads. Then measure **paired** quality, and **decode** at the batch that really occurs. If long prompts "
-     "dominate, weight-only gains nothing there, and two GPUs with FP8 may be cheaper a token.",
+     "{kv_70b_user} GB: with {usable} % of the memory for both, {users_70b} users fit beside the weights, with an FP8 "
+     "cache {users_70b_fp8}. Method: AWQ or GPTQ with **calibration** on text like the users', on a **layout** that the "
+     "GPU's **kernel** reads. Then measure **paired** quality, and **decode** at the batch that really occurs. If long "
+     "prompts dominate, weight-only gains nothing there, and two GPUs with FP8 may be cheaper a token.",
      "quantize it to four bits",
      "bytes of weights and cache, an established 4-bit method, an FP8 cache",
      "computes users, checks the kernel, plans the measurement, and names the workload for which this is the wrong choice",

@@ -19,13 +19,14 @@ WEIGHTS = (
     ("When does weight-only quantization stop helping speed?",
      "When a step is no longer bound by the weights' bytes. Reading a weight and multiplying M tokens by it take equally "
      "long at the **crossover**: {cross_bf16} tokens in bf16 on an H100, but {cross_w4} with W4A16, because the bytes "
-     "became fewer and the operations did not. Beyond it, in **prefill** or with many users, only a format that narrows "
-     "both sides (FP8, int8 W8A8) makes the product faster. Real kernels cross earlier, since unpacking is work too: on "
-     "the CPU of the capture the kernel for few tokens gives up at {meets}. SmolLM2 decodes there at {decode_w4} tokens a "
-     "second instead of {decode_bf16}, and its prefill falls from {prefill_bf16} to {prefill_w4}.",
+     "became fewer and the operations did not. From {cross_w4} on the gain shrinks, at {cross_bf16} it is gone; beyond "
+     "that, in **prefill** or with many users, only a format that narrows both sides (FP8, int8 W8A8) makes the product "
+     "faster. Real kernels cross earlier, since unpacking is work too: on the CPU of the capture int4 stops winning "
+     "between {wins} and {loses} tokens. SmolLM2 decodes there at {decode_w4} tokens a second instead of {decode_bf16}, "
+     "and its prefill falls from {prefill_bf16} to {prefill_w4}.",
      "it always helps",
      "not with large batches or long prompts: there arithmetic binds",
-     "computes the crossover from the machine's two rates, and says that it moves to fewer tokens at four bits",
+     "computes both points from the machine's two rates: where the gain begins to shrink, and where it is gone",
      ("08 §1", "08 §7", "04 §7", "lab 08.6"), (3, 1)),
     ("What is a scale, and who should share one?",
      "Quantization stores codes, round(W / s), and the **scale** s; s times the code is the weight again. Whoever shares "
@@ -74,7 +75,9 @@ WEIGHTS = (
      "same, the **outlier** has moved from the activations into the weights. The factor balances both sides with an "
      "exponent α. Dividing is a **fold** into the norm in front, so it costs nothing at run time. On SmolLM2 static int8 "
      "loses {lost_static} **bits/byte** before and {lost_smooth} after, at a well chosen α; with all of the difficulty "
-     "moved (α at its end) {lost_smooth_all}. It needs **calibration** for the loudness, and α has to be tried.",
+     "moved (α at its end) {lost_smooth_all}. It needs **calibration** for the loudness, and α has to be tried. Where "
+     "nothing linear stands in front, behind a nonlinearity for instance, no fold is possible, and the division has to "
+     "run.",
      "it smooths the activations",
      "the identity with the factor, and that it folds into the norm",
      "explains α as a balance with both ends being bad, and where no fold is possible",
@@ -83,9 +86,11 @@ WEIGHTS = (
      "Rounding to nearest minimizes the error of each weight; what counts is the error of the layer's output. With the "
      "**Hessian** of the layer's inputs that error is a quadratic form, so a rounding error in one column can be repaired "
      "by the columns that are not rounded yet. GPTQ goes column by column: round, then spread the error over the rest as "
-     "the inverse Hessian says; one Cholesky factor replaces all the inverses. On SmolLM2 at four bits it takes the loss "
-     "from {rtn4} to {gptq4} **bits/byte**, at two bits from {rtn2} to {gptq2}. It needs **calibration**, changes codes "
-     "only, and the file's format stays the same.",
+     "the inverse Hessian says; one Cholesky factor of the inverse suffices, since its rows are what each step's smaller "
+     "inverse would say. Damping, a little added to the diagonal, keeps that inverse stable; act_order takes the loudest "
+     "columns first, while many are left to repair them. On SmolLM2 at four bits it takes the loss from {rtn4} to {gptq4} "
+     "**bits/byte**, at two bits from {rtn2} to {gptq2}. It needs **calibration**, changes codes and the scales of "
+     "groups, not the format.",
      "a method that makes 4-bit models with calibration data",
      "column by column, with compensation by second-order information",
      "writes the objective, why the Cholesky factor suffices, and what damping and act_order are for",
@@ -94,8 +99,9 @@ WEIGHTS = (
      "AWQ looks at how loud each input channel is, not at how channels go together. It scales up the columns that meet "
      "loud inputs before rounding, so that their steps become finer, and the factors **fold** into the layer in front; "
      "the exponent is searched in {awq_trials} trials on the layer's output error, then ranges are clipped. GPTQ chooses "
-     "codes; AWQ changes what is rounded. So they combine. On SmolLM2 at four bits rounding alone adds {rtn4} "
-     "**bits/byte**, AWQ {awq4}, GPTQ {gptq4}, both {both4}.",
+     "codes; AWQ changes what is rounded. So they combine. With little text, or text unlike the users', AWQ is the safer "
+     "choice: loudness changes less from text to text than the whole Hessian to which GPTQ fits its codes. On SmolLM2 at "
+     "four bits rounding alone adds {rtn4} **bits/byte**, AWQ {awq4}, GPTQ {gptq4}, both {both4}.",
      "AWQ is faster than GPTQ",
      "AWQ scales salient channels, GPTQ compensates errors",
      "names the statistic each needs (magnitudes against the Hessian), that both combine, and when AWQ is the safer "

@@ -11,10 +11,10 @@ import os
 import sys
 from pathlib import Path
 
-os.environ |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}  # the engine in this process: its errors are seen as they are raised
-
-# 4-bit weights by 16-bit activations, on processors with AMX, too; and one thread that need not wait for a core of its own.
-SETTINGS = {"VLLM_CPU_INT4_W4A8": "0", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+# Its environment: the engine in the same process, whose errors are then seen as they are raised; 4-bit weights by 16-bit
+# activations, on processors with AMX, too; and one thread that need not wait for a core of its own.
+SETTINGS = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_INT4_W4A8": "0", "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+            "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}  # fmt: skip
 
 
 def methods(model) -> dict[str, int]:

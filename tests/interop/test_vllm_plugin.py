@@ -162,7 +162,7 @@ def test_torch_compile_sees_an_operator():
     layer.scale.data.fill_(0.5)
     method.process_weights_after_loading(layer)
     compiled = torch.compile(lambda x, bias: method.apply(layer, x, bias), fullgraph=True, backend="eager")
-    with torch.inference_mode():
+    with torch.inference_mode(), torch._dynamo.config.patch(disable=False):  # (conftest: TORCH_COMPILE_DISABLE)
         for tokens in (1, 5, 70):
             x, bias = torch.randn(tokens, 64).bfloat16(), torch.randn(24).bfloat16()
             assert torch.equal(compiled(x, bias), method.apply(layer, x, bias))

@@ -56,8 +56,8 @@ def sequence(rows: list[tuple], last: str) -> "Question | str":
     return tree
 
 
-FOLDS = Question("Is one input as loud as in bf16, where the twin's is not (slope +1)?", "loudness",
-                 lambda loud: strongest(loud) > 0, "a fold forgotten", "a fold applied twice")  # fmt: skip
+FOLDS = Question("Is one input as loud as in bf16, where the twin's is not (log patient/twin over log bf16/twin: slope +1)?",
+                 "loudness", lambda loud: strongest(loud) > 0, "a fold forgotten", "a fold applied twice")  # fmt: skip
 TREE = sequence(
     [
         ("Is a target anything but the next id of the text?", "meter",

@@ -19,7 +19,7 @@ DECISIONS = {
         "an FP8 KV cache, with whatever weights you have",
         "Invariant 6: a separate axis. It halves the bytes of a block, so twice the blocks fit.",
     ),
-    "Quality must not move at all": (
+    "Quality must hardly move": (
         "W8A16 or FP8 per channel and token",
         "Invariant 2: at 8 bits per channel the damage is hardly measurable; measure it, paired, on your own text.",
     ),
