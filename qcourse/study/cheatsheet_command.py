@@ -5,7 +5,7 @@ from pathlib import Path
 from qcourse.options import Outcome, Parser
 
 EXAMPLES = """\
-Two pages A4: cheatsheet-light.pdf, with a PNG of each page, for print; --dark for a screen. What it says comes from the
+Two A4 pages: cheatsheet-light.pdf, with a PNG of each page, for print; --dark for a screen. What it says comes from the
 package's own tables and from the captures.
 
 examples:

@@ -108,8 +108,8 @@ def kind(name: str) -> str:
 
 
 def won(method: Method, captures: Mapping[str, dict]) -> list[tuple[str, float, str, float]]:
-    """What a method wins: (scheme, added bits/byte before, the scheme after where it is another, added after). captures: name → results. Raises KeyError for what was
-    not measured there."""
+    """What a method wins: (scheme, added bits/byte before, the scheme after where it is another, added after).
+    captures: name → results. Raises KeyError for what was not measured there."""
     capture, pairs = method.won
     results = captures[capture]
     before, after = ([results[pair[i]]["added_bits_per_byte"] for pair in pairs] for i in (0, 1))

@@ -31,7 +31,8 @@ def as_shown(rows: Sequence[dict]) -> list[dict]:
     """
     kept = [row for row in rows if row["written_as"].split()[0] not in NOT_WRITTEN]
     return [
-        row | {"written_as": replaced(row["written_as"], ONE_NAME), "verdict": replaced(row["verdict"], SHORTER)} for row in kept
+        row | {"written_as": replaced(row["written_as"], ONE_NAME), "verdict": replaced(row["verdict"], SHORTER)}
+        for row in kept
     ]
 
 
@@ -43,8 +44,8 @@ def replaced(text: str, rules: Sequence[tuple[str, str]]) -> str:
 
 
 def pairs(path: Path, subject: str = "shipped") -> list[dict]:
-    """The rows of one subject, in the capture's order, `as_shown`. Raises CheckpointError for a file that holds something else, OSError
-    for one that is not there."""
+    """The rows of one subject, in the capture's order, `as_shown`. Raises CheckpointError for a file that holds something
+    else, OSError for one that is not there."""
     try:
         rows = json.loads(Path(path).read_text(encoding="utf-8"))["rows"]
         found = [{field: row[field] for field in FIELDS} for row in rows]

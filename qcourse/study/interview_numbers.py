@@ -13,8 +13,9 @@ from qcourse.methods.awq import GRID
 from qcourse.numerics.grids import E2M1, E4M3, E5M2, IntGrid
 from qcourse.numerics.schemes import PRESETS
 from qcourse.packing.packed import LAYOUTS
+from qcourse.study import cheatsheet_formulas as sheet
 from qcourse.study import cost
-from qcourse.study.cheatsheet_formulas import BANDWIDTH, CONTEXT, FLOPS, LLAMA_8B, LLAMA_70B, MEMORY, SHAPE, USABLE, bits, crossing
+from qcourse.study.cheatsheet_formulas import BANDWIDTH, CONTEXT, FLOPS, LLAMA_8B, LLAMA_70B, SHAPE, USABLE, bits, crossing
 from qcourse.study.cheatsheet_formulas import kv_bits as each_bits
 from qcourse.study.interview_measured import ADDED, MEASURED, newest
 from qcourse.study.kv import token_bytes
@@ -94,7 +95,7 @@ COMPUTED: dict[str, tuple[str, Callable[[], str]]] = {
     "cross_w4": (CROSS, lambda: f"{crossing(bits()):.0f}"),
     "bandwidth": ("cheatsheet_formulas", lambda: f"{BANDWIDTH / 1e12:g}"),
     "tflops": ("cheatsheet_formulas", lambda: f"{FLOPS / 1e12:g}"),
-    "usable": ("cheatsheet_formulas", lambda: f"{100 * USABLE / MEMORY:.0f}"),
+    "usable": ("cheatsheet_formulas", lambda: f"{100 * USABLE / sheet.MEMORY:.0f}"),
     "context": ("cheatsheet_formulas", lambda: f"{CONTEXT:,}"),
     "kv_8b": (KV, lambda: f"{token_bytes(LLAMA_8B) / 1e3:.0f}"),
     "kv_8b_fp8": (KV, lambda: f"{token_bytes(LLAMA_8B, 'fp8_e4m3') / 1e3:.1f}"),

@@ -36,12 +36,12 @@ SERVING = (
      ("09 §6", "06 §6", "lab 09.6"), (5, 2)),
     ("What does an FP8 KV cache buy, and what does it cost?",
      "A token of a model of 8B leaves {kv_8b} kB in the **KV cache**, with FP8 {kv_8b_fp8} kB, independent of how the "
-     "weights are stored. With W4A16 weights on one 80 GB GPU {users_8b} users of {context} tokens become {users_8b_fp8}. "
-     "Steps with long contexts read fewer bytes as well, if the **kernel** reads codes: dequantizing the cache first is "
-     "at least {kv_naive} times slower than that on the capture's CPU. Over SmolLM2's whole context it adds {kv_fp8} "
-     "**bits/byte**, int8 with a **scale** a token and head {kv_int8}. Static int8 scales need **calibration**: left at "
-     "one they cost {kv_scale_one}. Users do not double where the cache stores scales beside its codes or keeps the "
-     "newest tokens in 16 bits, nor where arithmetic, not memory, limits the batch.",
+     "weights are stored. With W4A16 weights on one 80 GB GPU, {usable} % of it in use, {users_8b} users of {context} "
+     "tokens become {users_8b_fp8}. Steps with long contexts read fewer bytes as well, if the **kernel** reads codes: "
+     "dequantizing the cache first is at least {kv_naive} times slower than that on the capture's CPU. Over SmolLM2's "
+     "whole context it adds {kv_fp8} **bits/byte**, int8 with a **scale** a token and head {kv_int8}. Static int8 scales "
+     "need **calibration**: left at one they cost {kv_scale_one}. Users do not double where the cache stores scales "
+     "beside its codes or keeps the newest tokens in 16 bits, nor where arithmetic, not memory, limits the batch.",
      "it makes inference faster",
      "half the bytes, about twice the users; a separate axis from the weights",
      "computes bytes a token and users, says when they do not double, and what a scale of one does",
@@ -60,10 +60,10 @@ SERVING = (
     ("Which layers would you not quantize to four bits?",
      "I would measure it: one layer, or one kind of layer, at a time, **paired** against 16 bits. On SmolLM2 every layer "
      "in four bits adds {rules_all4} **bits/byte**; v and k in eight bring it to {rules_vk8} at {rules_bits} bits a "
-     "weight, since they are small. The embedding in eight leaves the first at {rules_emb8}, in four raises it to "
-     "{rules_emb4}; it is tied, so that is the head too. And a single weight can matter: one of them set to zero adds "
-     "{super}. By habit head, norms and routers stay in 16 bits; rules by name, the first match wins, say all that to the "
-     "engine.",
+     "weight, since they are small. Beside four-bit layers the embedding in eight leaves the loss at {rules_emb8}, in "
+     "four raises it to {rules_emb4}; it is tied, so that is the head too. And a single weight can matter: one of them "
+     "set to zero adds {super}. By habit head, norms and routers stay in 16 bits; rules by name, the first match wins, "
+     "say all that to the engine.",
      "the first and the last layer",
      "embedding, head, and what a sensitivity test shows",
      "buys quality by added bits, with figures, and knows of single weights",
@@ -103,10 +103,10 @@ SERVING = (
     ("Is quantization without a gain in speed ever worth it?",
      "Yes, for memory. In 16 bits a model of 70B has {gb_70b} GB and needs several GPUs with 80 GB; with W4A16 it has "
      "{gb_70b_w4} GB and fits one, whatever the speed. Each byte saved is room for the **KV cache**, so for users: "
-     "{room_70b} tokens there. And the weights that a step reads are read once for all who share it, so more users cost "
-     "little time. Conversely a format that is faster only in the **kernel**'s own benchmark may not be felt: on the "
-     "capture's CPU int4 takes {ms_int4} ms instead of {ms_bf16} ms for one token, and at {many} tokens {ms_int4_64} ms "
-     "instead of {ms_bf16_64} ms. So first ask what binds: memory, bytes a second, or arithmetic.",
+     "{room_70b} tokens there, with {usable} % in use. And the weights that a step reads are read once for all who share "
+     "it, so more users cost little time. Conversely a format that is faster only in the **kernel**'s own benchmark may "
+     "not be felt: on the capture's CPU int4 takes {ms_int4} ms instead of {ms_bf16} ms for one token, and at {many} "
+     "tokens {ms_int4_64} ms instead of {ms_bf16_64} ms. So first ask what binds: memory, bytes a second, or arithmetic.",
      "no, then it is useless",
      "yes: a larger model fits, or more users do",
      "separates capacity, bandwidth and arithmetic, with a figure for each",

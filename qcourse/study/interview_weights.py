@@ -76,8 +76,8 @@ WEIGHTS = (
      "exponent α. Dividing is a **fold** into the norm in front, so it costs nothing at run time. On SmolLM2 static int8 "
      "loses {lost_static} **bits/byte** before and {lost_smooth} after, at a well chosen α; with all of the difficulty "
      "moved (α at its end) {lost_smooth_all}. It needs **calibration** for the loudness, and α has to be tried. Where "
-     "nothing linear stands in front, behind a nonlinearity for instance, no fold is possible, and the division has to "
-     "run.",
+     "neither a norm nor a linear layer writes the input, after a nonlinearity for instance, no fold is possible, and the "
+     "division has to run.",
      "it smooths the activations",
      "the identity with the factor, and that it folds into the norm",
      "explains α as a balance with both ends being bad, and where no fold is possible",
@@ -86,11 +86,11 @@ WEIGHTS = (
      "Rounding to nearest minimizes the error of each weight; what counts is the error of the layer's output. With the "
      "**Hessian** of the layer's inputs that error is a quadratic form, so a rounding error in one column can be repaired "
      "by the columns that are not rounded yet. GPTQ goes column by column: round, then spread the error over the rest as "
-     "the inverse Hessian says; one Cholesky factor of the inverse suffices, since its rows are what each step's smaller "
-     "inverse would say. Damping, a little added to the diagonal, keeps that inverse stable; act_order takes the loudest "
-     "columns first, while many are left to repair them. On SmolLM2 at four bits it takes the loss from {rtn4} to {gptq4} "
-     "**bits/byte**, at two bits from {rtn2} to {gptq2}. It needs **calibration**, changes codes and the scales of "
-     "groups, not the format.",
+     "the inverse Hessian says; one Cholesky factor of the inverse suffices, since its rows are, up to a factor, those "
+     "that all the smaller inverses would give. Damping, a little added to the diagonal, keeps that inverse stable; "
+     "act_order takes the loudest columns first, while many are left to repair them. On SmolLM2 at four bits it takes the "
+     "loss from {rtn4} to {gptq4} **bits/byte**, at two bits from {rtn2} to {gptq2}. It needs **calibration**, changes "
+     "codes and the scales of groups, not the format.",
      "a method that makes 4-bit models with calibration data",
      "column by column, with compensation by second-order information",
      "writes the objective, why the Cholesky factor suffices, and what damping and act_order are for",

@@ -109,7 +109,7 @@ def ecosystem(row: dict) -> str:
 
 def document(capture: dict) -> str:
     """docs/interop.md."""
-    from qcourse.study.interop import as_shown  # here: the environments that only record have no qcourse.study
+    from qcourse.study.interop import as_shown  # not above: recording needs no package
 
     rows = sorted(as_shown(capture["rows"]), key=order)
     works = Counter(r["ok"] for r in rows)

@@ -23,7 +23,7 @@ from qcourse.numerics.schemes import PRESETS
 from qcourse.packing.packed import LAYOUTS
 from qcourse.study import cheatsheet, cheatsheet_names, cost
 from qcourse.study.cheatsheet_formats import ECOSYSTEMS, GROUPS, SHAPE
-from qcourse.study.cheatsheet_formulas import BANDWIDTH, LLAMA_8B, LLAMA_70B, MEMORY, formulas
+from qcourse.study.cheatsheet_formulas import BANDWIDTH, LLAMA_8B, LLAMA_70B, MEMORY, USABLE, crossing, formulas
 from qcourse.study.cheatsheet_methods import INVARIANTS, LIMITS, METHODS, NONE, invariants, kind, needs, won
 from qcourse.study.cheatsheet_page import BODY, EDGE, HEIGHT, THEMES, WIDTH, Cell, Column, blank, table, wrap, write
 from qcourse.study.cheatsheet_pages import LEAST, digits, place
@@ -185,12 +185,14 @@ class TestMethods:
         assert needs("hqq") != NONE
 
     def test_what_each_wins_was_measured(self, content, drawn):
-        said = [t.get_text() for t in texts(drawn["dark"][1])]
+        said = " ".join(t.get_text() for t in texts(drawn["dark"][1]))  # long pairs are broken into lines
         for m in METHODS:
-            for (scheme, before, after), (a, b) in zip(won(m, content.results), m.won[1], strict=True):
+            for (scheme, before, other, after), (a, b) in zip(won(m, content.results), m.won[1], strict=True):
                 results = json.loads((CAPTURES / f"{m.won[0]}.json").read_text())["results"]
                 assert scheme == a and [before, after] == [results[n]["added_bits_per_byte"] for n in (a, b)]
-                assert any(t.startswith(f"{a} {digits(before)} → {digits(after)}") for t in said)
+                assert b.startswith(f"{a}+") if not other else other == b  # another scheme is named
+                gained = f"{a} {digits(before)} → {other} {digits(after)}".replace("→  ", "→ ")
+                assert gained in said
                 assert after < before
 
     def test_limits_are_the_courses(self):
@@ -207,8 +209,9 @@ def test_the_examples_are_what_cost_computes():
     small, large = (cost.projected_bytes(c, b) for c in (LLAMA_8B, LLAMA_70B))
     assert f"{cost.projected_bytes(LLAMA_8B, 16) / 1e9:.1f} → {small / 1e9:.2f} GB" in said["bytes of a model"]
     assert f"{cost.kv_block_bytes(LLAMA_8B) / 16:,.0f} bytes" in said["KV cache of a token"]
-    assert f"{cost.kv_blocks(MEMORY, small, LLAMA_8B) * 16 // 8192} with bf16 KV" in said["users that fit"]
-    assert f"{large / 1e9:.1f} GB" in said["a large model"] and large < MEMORY
+    assert f"{cost.kv_blocks(USABLE, small, LLAMA_8B) * 16 // 8192} with bf16 KV" in said["users that fit"]
+    assert f"{large / 1e9:.1f} GB" in said["a large model"] and large < USABLE < MEMORY
+    assert f"nothing from {crossing(16):.0f} on" in said["where bytes stop binding"]
     head = 2 * LLAMA_8B.vocab_size * LLAMA_8B.hidden_size
     assert f"→ {cost.decode_seconds(small - head, BANDWIDTH) * 1e3:.2f} ms" in said["floor of a decode step"]
 

@@ -11,6 +11,7 @@ import pytest
 from qcourse.cli import main
 from qcourse.study import interview
 from qcourse.study.cheatsheet_formulas import LLAMA_8B, LLAMA_70B
+from qcourse.study.exercises_design_numbers import one_gpu
 from qcourse.study.interview_measured import ADDED, MEASURED
 from qcourse.study.interview_numbers import COMPUTED, numbers
 from qcourse.study.kv import token_bytes
@@ -37,6 +38,11 @@ def answers():
 @pytest.fixture
 def mock(own_guesses, answers):
     return mock_interview(answers, seed="a seed")
+
+
+def read_capture_of_gemm():
+    """The newest measurement of products on a CPU."""
+    return json.loads(max(CAPTURES.glob("gemm-cpu-*.json")).read_text())
 
 
 def texts(question):
@@ -119,6 +125,13 @@ class TestNumbers:
         assert float(found["kv_70b_user"].text) == pytest.approx(2 * 80 * 8 * 128 * 2 * 8192 / 1e9, abs=0.05)
         assert int(found["users_70b_fp8"].text) in (2 * int(found["users_70b"].text) + i for i in (0, 1))
         assert LLAMA_70B.num_hidden_layers == 80
+        assert int(found["users_70b_fp8"].text) == one_gpu(CAPTURES)["users"]  # the exercise's budget
+
+    def test_where_int4_stops_winning(self, found):
+        seconds = read_capture_of_gemm()["seconds"]["bfloat16"]
+        ahead = {int(m): min(s["int4 chosen"]) < min(s["torch 16/32-bit"]) for m, s in seconds.items()}
+        wins, loses = int(found["wins"].text), int(found["loses"].text)
+        assert ahead[wins] and not any(is_ahead for m, is_ahead in ahead.items() if m >= loses) and wins < loses
 
     def test_a_question_names_the_sources_of_its_numbers(self, answers):
         by_key = {a.question.key: a for a in answers}
