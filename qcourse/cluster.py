@@ -23,9 +23,10 @@ def course_version(*parts: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def connect(address: str, seconds: float = SECONDS):
-    """A client of the scheduler. Raises ValueError naming the address when nobody answers there within `seconds`,
-    ImportError without dask.distributed."""
+def connect(address: str, seconds: float | None = None):
+    """A client of the scheduler. Raises ValueError naming the address when nobody answers there within `seconds`
+    (SECONDS), ImportError without dask.distributed."""
+    seconds = SECONDS if seconds is None else seconds
     try:
         from distributed import Client
     except ImportError as e:
