@@ -27,6 +27,17 @@ def test_the_page_is_what_the_capture_gives():
     assert len({table.key(r) for r in capture["rows"]}) == len(capture["rows"])
 
 
+@pytest.mark.parametrize("verdict, kept", [
+    ("it packs: MISMATCH; RuntimeError: You set `ignore_mismatched_sizes` to `False`, thus raising an error. Look!",
+     "it packs: MISMATCH"),
+    ("bits/byte -0.0000 from ours; x", "bits/byte 0.0000 from ours; x"),
+    ("bits/byte -0.0001 from ours", "bits/byte -0.0001 from ours"), ("OSError: x", "OSError: x"),
+])  # fmt: skip
+def test_what_says_nothing_is_not_kept(rows, verdict, kept):
+    record("AWQ W4A16", "vLLM", verdict, version="1")
+    assert [r["verdict"] for r in rows()] == [kept]
+
+
 def test_another_run_replaces_its_row_and_no_other(rows):
     record("GGUF Q8_0", "llama.cpp", "12 of 48", version="1", figures={"equal": 12})
     record("GGUF Q8_0", "llama.cpp", "13 of 48", version="1", subject="smollm2")

@@ -102,9 +102,3 @@ def measure_decode(source, formats: list[str], context: int, threads: int | None
     rate = f"memory is read at {bandwidth / 1e9:.1f} GB/s"
     said = f"{torch.get_num_threads()} threads, {rate}, context {context}, fp32 activations"
     return f"{said}; {roofline.load()}", found
-
-
-def bench_decode(source, formats: list[str], context: int, threads: int | None = None) -> str:
-    """`qcourse bench --decode`: the table for these formats of a model, and what it was measured on."""
-    said, found = measure_decode(source, formats, context, threads)
-    return f"{said}\n\n{table(found)}"

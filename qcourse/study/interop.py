@@ -4,7 +4,6 @@ docs/interop.md is the whole table.
 """
 
 import json
-import re
 import textwrap
 from collections import Counter
 from collections.abc import Sequence
@@ -14,43 +13,15 @@ from qcourse.checkpoints.errors import CheckpointError
 from qcourse.study.picture import Table
 
 FIELDS = ("subject", "written_as", "loaded_by", "version", "verdict", "ok")
-NOT_WRITTEN = ("bitsandbytes",)  # ecosystems that are read here only: the refusal to write is tested, and is no pair
-ONE_NAME = ((r"^AWQ gemm ", "AWQ "), (r"^GPTQ v1 ", "GPTQ "), (r"^safetensors bf16\b", "safetensors BF16"))
-SHORTER = (  # what a verdict need not say: the tail of an exception, the sign of a zero
-    (r"(; |: )RuntimeError: You set `ignore_mismatched_sizes` to `False`.*$", ""),
-    (r"[+-](0\.0+)(?!\d)", r"\1"),
-)
-
-
-def as_shown(rows: Sequence[dict]) -> list[dict]:
-    """A capture's rows as the page and the notebook show them: one name for one format, verdicts without an exception's tail
-    or a negative zero, formats that are written here. What was recorded stays as it is.
-
-    >>> as_shown([{"written_as": "AWQ gemm W4A16", "verdict": "bits/byte -0.0000 from ours"}])
-    [{'written_as': 'AWQ W4A16', 'verdict': 'bits/byte 0.0000 from ours'}]
-    """
-    kept = [row for row in rows if row["written_as"].split()[0] not in NOT_WRITTEN]
-    return [
-        row | {"written_as": replaced(row["written_as"], ONE_NAME), "verdict": replaced(row["verdict"], SHORTER)}
-        for row in kept
-    ]
-
-
-def replaced(text: str, rules: Sequence[tuple[str, str]]) -> str:
-    """text after each (pattern, replacement)."""
-    for pattern, by in rules:
-        text = re.sub(pattern, by, text)
-    return text
 
 
 def pairs(path: Path, subject: str = "shipped") -> list[dict]:
-    """The rows of one subject, in the capture's order, `as_shown`. Raises CheckpointError for a file that holds something
+    """The rows of one subject, in the capture's order. Raises CheckpointError for a file that holds something
     else, OSError for one that is not there."""
     try:
         rows = json.loads(Path(path).read_text(encoding="utf-8"))["rows"]
         found = [{field: row[field] for field in FIELDS} for row in rows]
-        found = as_shown(found)
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as e:
+    except (ValueError, KeyError, TypeError) as e:
         raise CheckpointError(f"{path}: no table of pairs ({e!r}): `make interop` makes one") from e
     return [row for row in found if row["subject"] == subject]
 

@@ -22,7 +22,7 @@ def test_the_same_logits(theirs):
     with torch.no_grad():
         gap = float((load_model()(ids) - theirs(ids).logits).abs().max())
     assert gap < FP32
-    record("safetensors bf16", "transformers", f"logits within {gap:.1e}", package="transformers",
+    record("safetensors BF16", "transformers", f"logits within {gap:.1e}", package="transformers",
            figures={"largest_difference": gap})  # fmt: skip
 
 
@@ -43,7 +43,7 @@ def test_a_rotated_model_saved_here_loads_there(tmp_path):
     with torch.no_grad():
         gap = float((model(ids) - theirs(ids).logits).abs().max())
     assert gap < FP32
-    record("safetensors bf16, rotated", "transformers", f"logits within {gap:.1e}", package="transformers",
+    record("safetensors BF16, rotated", "transformers", f"logits within {gap:.1e}", package="transformers",
            figures={"largest_difference": gap})  # fmt: skip
 
 

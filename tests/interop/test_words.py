@@ -16,7 +16,7 @@ from qcourse.models.loader import load_model
 
 CASES = [("W4A16", "gptq"), ("W4A16", "gptq_v2"), ("W4A16", "awq"), ("W4A16_ASYM", "gptq_v2"), ("W4A16_ASYM", "awq")]
 CASES += [("W8A16", "gptq"), ("W8A16", "gptq_v2")]
-NAMES = {"gptq": "GPTQ v1", "gptq_v2": "GPTQ v2", "awq": "AWQ gemm"}
+NAMES = {"gptq": "GPTQ", "gptq_v2": "GPTQ v2", "awq": "AWQ"}
 
 
 def tensors_of(path) -> dict[str, torch.Tensor]:
@@ -95,5 +95,5 @@ def test_compressed_tensors_converts_awq(folder, scheme):
         assert torch.equal(compressor.decompress(parts, group)["weight"], ours[layer].dequantized()), layer
         count += 1
     assert count == 28
-    record(f"AWQ gemm {scheme}", "compressed-tensors (AutoAWQConverter)", f"weights of {count} layers bit for bit",
+    record(f"AWQ {scheme}", "compressed-tensors (AutoAWQConverter)", f"weights of {count} layers bit for bit",
            package="compressed-tensors", figures={"layers": count})  # fmt: skip

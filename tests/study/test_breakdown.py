@@ -4,9 +4,10 @@ import pytest
 import torch
 
 import qcourse
+from qcourse.cli import main
 from qcourse.gemm.threads import WATCHED, watched
 from qcourse.study import cost
-from qcourse.study.breakdown import Breakdown, bench_decode, decode_breakdown, read_bytes, table
+from qcourse.study.breakdown import Breakdown, decode_breakdown, measure_decode, read_bytes, table
 from qcourse.study.explorations import steps
 
 
@@ -53,9 +54,7 @@ def test_nobody_is_left_watching():
 
 def test_the_command_says_what_it_needs(capsys):
     with pytest.raises(ValueError, match="positions"):
-        bench_decode(qcourse.models.subjects.SHIPPED, ["bf16"], 10**6)
-    from qcourse.cli import main
-
+        measure_decode(qcourse.models.subjects.SHIPPED, ["bf16"], 10**6)
     with pytest.raises(SystemExit):
         main(["bench", "--decode", "--formats", " , "])
     assert "names no format" in capsys.readouterr().err
@@ -63,6 +62,6 @@ def test_the_command_says_what_it_needs(capsys):
 
 def test_the_command_prints_a_row_a_format(capsys):
     before = torch.get_num_threads()
-    print(bench_decode(qcourse.models.subjects.SHIPPED, ["bf16", "W4A8_G128"], 8))
+    main(["bench", "--decode", "--formats", "bf16,W4A8_G128", "--context", "8"])
     said = capsys.readouterr().out
     assert "| bf16 |" in said and "| W4A8_G128 |" in said and "GB/s" in said and torch.get_num_threads() == before

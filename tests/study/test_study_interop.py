@@ -5,7 +5,7 @@ import json
 import pytest
 
 from qcourse.checkpoints.errors import CheckpointError
-from qcourse.study.interop import as_shown, pairs, sentences, tally
+from qcourse.study.interop import pairs, sentences, tally
 
 ROW = {
     "subject": "shipped",
@@ -24,17 +24,6 @@ def test_rows_of_one_subject_are_counted_and_said(tmp_path):
     found = pairs(tmp_path / "interop.json")
     assert tally(found).rows == [["AWQ", "vLLM", "2", "1"], ["GGUF", "llama.cpp", "1", "0"]]
     assert sentences(found, "W3A16", "GGUF") == ["AWQ W3A16 → vLLM, cannot: none", "GGUF F16 → llama.cpp: ids"]
-
-
-def test_one_name_a_format_no_tail_and_no_negative_zero():
-    said = "it packs: MISMATCH; RuntimeError: You set `ignore_mismatched_sizes` to `False`, thus raising an error. Look!"
-    verdicts = {said: "it packs: MISMATCH", "bits/byte -0.0000 from ours; x": "bits/byte 0.0000 from ours; x",
-                "bits/byte -0.0001 from ours": "bits/byte -0.0001 from ours", "OSError: x": "OSError: x"}  # fmt: skip
-    shown = as_shown([ROW | {"verdict": verdict} for verdict in verdicts])
-    assert [row["verdict"] for row in shown] == list(verdicts.values())
-    names = ("AWQ gemm W4A16", "GPTQ v1 W8A16", "GPTQ v2 W8A16", "safetensors bf16, rotated", "bitsandbytes NF4")
-    shown = as_shown([ROW | {"written_as": name} for name in names])
-    assert [r["written_as"] for r in shown] == ["AWQ W4A16", "GPTQ W8A16", "GPTQ v2 W8A16", "safetensors BF16, rotated"]
 
 
 @pytest.mark.parametrize("text", ["{", '{"rows": [1]}', '{"rows": [{"subject": "shipped"}]}', "[]"])
