@@ -43,7 +43,7 @@ def number(words: str) -> int:
 
 @dataclass(frozen=True)
 class Planted:
-    """What a plant leaves behind. scheme: how the healthy folder was made, in words · calibration: the ids that its numbers
+    """What a plant leaves behind. scheme: what both folders say they are · calibration: the ids that its numbers
     were calibrated on, None where no text was looked at · meter: who read the patient."""
 
     scheme: str

@@ -93,20 +93,26 @@ class Codes:
         per = lambda make: tuple("" if h is None else make(h) for h in both)  # noqa: E731
         share = lambda x: "" if x is None else f"{x:.1%}"  # noqa: E731
         rows = [("bits of a code", *per(lambda h: h.num_bits)), ("columns that share a scale", *per(lambda h: h.G)),
-                ("mean zero point", *per(lambda h: "" if h.zero is None else f"{h.zero.float().mean():.3f}")),
+                ("mean zero point, as it is read", *per(lambda h: "" if h.zero is None else f"{h.zero.float().mean():.3f}")),
                 ("median scale", *per(lambda h: f"{h.scale.median():.3g}")),
                 ("smallest scale", *per(lambda h: f"{h.scale.min():.3g}")),
                 ("scales below fp16's normal numbers", *per(lambda h: share(self.lost(h)))),
                 ("groups along K with a code at the end", *per(lambda h: share(h.reach(1)))),
                 ("groups along N with a code at the end", *per(lambda h: share(h.reach(0))))]  # fmt: skip
-        rows += [(f"the twin's codes, {way}", share(x), "") for way, x in self.agree.items()]
-        return Table(
-            (self.layer, "patient", "twin"), [*rows, ("the codes of the twin's", self.elsewhere or "no other layer", "")]
-        )
+        rows += [(f"share of codes that are the twin's, {way}", share(x), "") for way, x in self.told().items()]
+        rows.append(("another layer of the twin with these codes", self.elsewhere or "none", ""))
+        return Table((self.layer, "patient", "twin"), rows)
+
+    def told(self) -> dict[str, float]:
+        """`agree`, as far as it says something: where codes are the twin's as they are, no other reading is asked for."""
+        asis = self.agree[WAYS[0]]
+        if self.patient is None or self.twin is None:
+            return {}
+        return {WAYS[0]: asis} if asis == 1 else self.agree
 
     def figure(self) -> Picture:
         """Histograms of the codes, and of the zero points where there are any."""
-        way = max(self.agree, key=self.agree.get)
+        way = max(self.agree, key=self.agree.get)  # the first of equals: as they are
         short = self.layer.removeprefix("model.layers.")
         moved = f", zero points moved by {self.moved:+.2f}" if self.moved else ""
         fig, axes = figure(2, f"{short}: {self.agree[way]:.0%} of the codes are the twin's, {way}{moved}")

@@ -13,21 +13,49 @@ from qcourse.study.clinic.running import errors, loudness, positions
 
 @dataclass(frozen=True)
 class Instrument:
-    """what: it answers this question · look(patient, layer) → a record with `.table()` and `.figure()` · one: it looks at
-    one layer."""
+    """what: it answers this question · how: to read it · look(patient, layer) → a record with `.table()` and `.figure()` ·
+    one: it looks at one layer."""
 
     what: str
+    how: str
     look: Callable
     one: bool = False
 
 
 INSTRUMENTS: dict[str, Instrument] = {
-    "errors by layer": Instrument("Which layers do something else than the twin's, on the same input?", errors),
-    "codes": Instrument("Which codes, scales and zero points does a layer hold, and whose are they?", codes, one=True),
-    "positions": Instrument("At which positions of a text does the patient go wrong?", positions),
-    "headers": Instrument("In which names, dtypes, shapes, keys and bytes do the two folders differ?", headers),
-    "loudness": Instrument("How loud is the input of each layer, beside the twin's and that of bf16?", loudness),
-    "meter": Instrument("What was put into the model, what was asked of it, and on which text?", protocol),
+    "errors by layer": Instrument(
+        "Which layers do something else than the twin's, on the same input?",
+        "An error alone points at a layer; in the running model it spreads to all that come after. No KV cache is used.",
+        errors,
+    ),
+    "codes": Instrument(
+        "Which codes, scales and zero points does a layer hold, and whose are they?",
+        "As the loader reads them. Along the axis whose groups made the scales nearly every group has a code at an end. "
+        "Blank where a layer holds floats.",
+        codes,
+        one=True,
+    ),
+    "positions": Instrument(
+        "At which positions of a text does the patient go wrong?",
+        "Position 0 sees itself alone: there no rotation, no cache and no neighbour plays a part.",
+        positions,
+    ),
+    "headers": Instrument(
+        "In which names, dtypes, shapes, keys and bytes do the two folders differ?",
+        "Only what differs is listed. What a config does not say differs as well as what it says.",
+        headers,
+    ),
+    "loudness": Instrument(
+        "How loud is the input of each layer, beside the twin's and that of bf16?",
+        "Slope: log(patient/twin) over log(bf16/twin), channel by channel. 0: as quiet as the twin. +1: as loud as bf16. "
+        "−1: divided twice. Blank: the twin is as loud as bf16 there, or channels follow no line.",
+        loudness,
+    ),
+    "meter": Instrument(
+        "What was put into the model, what was asked of it, and on which text?",
+        "If the right meter gives the twin's number, the model is not ill. If windows were read before, ask other windows.",
+        protocol,
+    ),
 }
 
 

@@ -152,4 +152,4 @@ def order_lost(draw: Draw, healthy: Path, ill: Path) -> Planted:
     config["quantization_config"]["desc_act"] = True
     keep(healthy, config, tensors)
     spoil(healthy, ill, lambda config, tensors: [tensors.pop(f"{n}.g_idx") for n in prefixes(tensors, "g_idx")])
-    return Planted(f"{name} with act_order, gptq", ids)
+    return Planted(f"{name}, gptq", ids)

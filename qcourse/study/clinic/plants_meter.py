@@ -59,7 +59,8 @@ def two_markers(draw: Draw, healthy: Path, ill: Path) -> Planted:
 @torch.inference_mode()
 def looked_ahead(draw: Draw, healthy: Path, ill: Path) -> Planted:
     """GPTQ calibrated on the very windows that are scored afterwards."""
-    scheme = scheme_of(draw.of("scheme", ("W2A16", "W2A16_ASYM")))
+    name = draw.of("scheme", ("W2A16", "W2A16_ASYM"))
+    scheme = scheme_of(name)
     seen, other = texts()[0].ids[:, :-1], windows("shipped", len(texts()[0].ids), T, "calibration").ids[:, :-1]
     for folder, ids in ((healthy, other), (ill, seen)):
         found: dict[str, QTensor] = {}
@@ -67,4 +68,4 @@ def looked_ahead(draw: Draw, healthy: Path, ill: Path) -> Planted:
         config = RulesConfig([*ignore(["lm_head"]), Rule(EVERY, scheme)])
         quantize_model(model, ids, config, "gptq", look=lambda q, report, found=found: found.update({report.name: q}))
         write(wide(), folder, scheme, codes=lambda W, args, name, found=found: found[name])
-    return Planted("2 bits in groups of 128, GPTQ, compressed-tensors", seen)
+    return Planted(f"{name}, compressed-tensors", seen)

@@ -70,7 +70,7 @@ def unscaled_cache(draw: Draw, healthy: Path, ill: Path) -> Planted:
                 tensors[n] = torch.ones_like(tensors[n])
 
     spoil(healthy, ill, change)
-    return Planted(f"{name or 'bf16'} with a KV cache in int8, static scales", ids)
+    return Planted(f"{name or 'bf16'}, compressed-tensors", ids)
 
 
 def whole(name: str | None) -> dict:

@@ -35,10 +35,11 @@ class Protocol:
                 ("targets that are the next id of the text", f"{self.next_id:.1%}", "100.0%"),
                 ("targets", self.own.targets.numel(), self.right.targets.numel()),
                 ("bytes", self.own.num_bytes, self.right.num_bytes),
-                ("bits/byte", f"{self.own.bits:.4f}", f"{self.right.bits:.4f}"),
-                ("scored windows that calibration has read", "" if self.seen is None else f"{self.seen:.0%}", "0%"),
-                ("on other windows, patient and twin", f"{self.other[0]:.4f}", f"{self.other[1]:.4f}")]  # fmt: skip
-        return Table(("", "as it was read", "the right meter"), rows)
+                ("bits/byte of the patient", f"{self.own.bits:.4f}", f"{self.right.bits:.4f}"),
+                ("scored windows that calibration read", "no calibration" if self.seen is None else f"{self.seen:.0%}", ""),
+                ("bits/byte of the patient on other windows", "", f"{self.other[0]:.4f}"),
+                ("bits/byte of the twin on other windows", "", f"{self.other[1]:.4f}")]  # fmt: skip
+        return Table(("", "the patient's meter", "the right meter"), rows)
 
     def figure(self) -> Picture:
         """Nats of the first targets."""
@@ -46,7 +47,7 @@ class Protocol:
         title = "The two meters agree, target by target" if torch.equal(self.own.targets, self.right.targets) else (
             f"Markers in front: {self.markers}; targets that are the next id: {self.next_id:.0%}")  # fmt: skip
         series = {
-            "as it was read": self.own.nats[:, :m].mean(0).tolist(),
+            "the patient's meter": self.own.nats[:, :m].mean(0).tolist(),
             "the right meter": self.right.nats[:, :m].mean(0).tolist(),
         }
         return lines(range(m), series, title, "target", "nats, mean over the windows")

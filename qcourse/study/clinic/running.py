@@ -35,11 +35,11 @@ class Errors:
     def table(self) -> Table:
         """Every place, in order of execution."""
         rows = [(n, f"{e:.2g}", f"{self.running[n]:.2g}") for n, e in self.alone.items()]
-        return Table(("against the healthy twin", "alone, on its input", "in the running model"), rows)
+        return Table(("against the twin, no KV cache", "alone, on the twin's input", "in the running model"), rows)
 
     def figure(self) -> Picture:
         """A bar for each place, and a point for the running model."""
-        title = f"{len(self.struck)} of {len(self.alone)} places differ from the twin's on the same input"
+        title = f"{len(self.struck)} of {len(self.alone)} places differ from the twin's on the same input (no KV cache)"
         fig, ax = figure(1, title, width=9, height=3.8)
         low = 1e-7
         at, short = range(len(self.alone)), [n.removeprefix("model.layers.") for n in self.alone]
@@ -125,7 +125,7 @@ class Loudness:
             (n, *(f"{t[n].max():.3g}" for t in (self.patient, self.twin, self.plain)), word(s))
             for n, s in self.slopes().items()
         ]
-        return Table(("input of", "patient", "twin", "bf16", "slope"), rows)
+        return Table(("input of", "patient", "twin", "bf16", "slope by channel"), rows)
 
     def figure(self) -> Picture:
         """The loudest channel of each input."""

@@ -14,11 +14,12 @@ from qcourse.study.picture import Picture
 from qcourse.study.plots import BLUE, GREY, described, figure
 
 NORMS, FAR = ("layernorm", "norm"), 100.0
+NONE = "none of these: a bug that this clinic does not know"
 
 
 @dataclass(frozen=True)
 class Question:
-    """`ask(what the instrument shows)` is yes or no; behind each the next question, or the name of a case."""
+    """`ask(what the instrument shows)` is yes or no; behind each the next question, the name of a case, or NONE."""
 
     question: str
     instrument: str
@@ -87,14 +88,16 @@ TREE = sequence(
          "Q and K rows not put back"),
         ("Do groups along N reach the end of the grid, and those along K not?", "codes", ends_along_n,
          "groups along the wrong axis"),
+        ("Are they the codes of another layer of the twin?", "codes", lambda c: c.elsewhere is not None,
+         "a matrix of another layer"),
     ],
-    "a matrix of another layer",
+    NONE,
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Walk:
-    """The case at which the tree arrives, and the way: (question, instrument, answer)."""
+    """The case at which the tree arrives, or NONE, and the way: (question, instrument, answer)."""
 
     cause: str
     steps: tuple[tuple[str, str, bool], ...]
@@ -126,7 +129,7 @@ def ways(tree: "Question | str" = TREE, way: tuple = ()) -> Iterator[tuple[str, 
 def tree_text(met: tuple[str, ...] | None = None, tree: "Question | str" = TREE, depth: int = 0) -> str:
     """The tree in lines; of cases that were not `met` only that there is one (None: all are named)."""
     if isinstance(tree, str):
-        return "  " * depth + ("→ " + tree if met is None or tree in met else "→ …")
+        return "  " * depth + ("→ " + tree if met is None or tree in (*met, NONE) else "→ …")
     first = f"{'  ' * depth}{tree.question} [{tree.instrument}]"
     straight = tree_text(met, tree.no, depth)
     return "\n".join([first, tree_text(met, tree.yes, depth + 1), straight])
@@ -135,10 +138,8 @@ def tree_text(met: tuple[str, ...] | None = None, tree: "Question | str" = TREE,
 def tree_figure(met: tuple[str, ...] | None = None) -> Picture:
     """The same, drawn: questions down the left, the case of each yes beside it; grey where it was not met yet."""
     lines = tree_text(met).split("\n")
-    named = sum("→" in line and "…" not in line for line in lines)
-    fig, ax = figure(
-        1, f"{named} of {sum('→' in line for line in lines)} causes, one question at a time", 9, 0.5 + 0.26 * len(lines)
-    )
+    named, causes = sum(f"→ {name}" in map(str.strip, lines) for name, _ in ways() if name != NONE), len(list(ways())) - 1
+    fig, ax = figure(1, f"{named} of {causes} causes, one question at a time", 9, 0.5 + 0.26 * len(lines))
     for i, line in enumerate(lines):
         leaf, depth = "→" in line, (len(line) - len(line.lstrip())) // 2
         color = GREY if "…" in line else BLUE if leaf else "black"

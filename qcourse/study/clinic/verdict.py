@@ -54,13 +54,16 @@ def diagnose(patient: Patient, cause: str, mended: nn.Module | Path | Meter | fl
             False, f"{shown} The model is not ill: hand in a Meter, or the number that a right one reads.", True, False
         )
     there, (_, twin), ill = number(patient, mended), patient.elsewhere, patient.damaged
-    allowed = max(FLOOR, LEFT * abs(ill - twin))
-    told = f"{there:.4f} bits/byte, the healthy twin has {twin:.4f}, the patient {ill:.4f}"
-    if abs(there - twin) <= allowed:
+    told = f"{there:.4f} bits/byte on the other windows, where the healthy twin has {twin:.4f}, the patient {ill:.4f}"
+    if abs(there - twin) <= allowed(patient):
         return Verdict(True, f"{shown} Mended: {told}.", True, True)
-    return Verdict(
-        False, f"{shown} Not mended yet: {told}; within {allowed:.4f} of the twin is asked. {true.mend}", True, False
-    )
+    asked = f"within {allowed(patient):.4f} of the twin is asked"
+    return Verdict(False, f"{shown} Not mended yet: {told}; {asked}. {true.mend}", True, False)
+
+
+def allowed(patient: Patient) -> float:
+    """How far from its twin a mended patient may be, in bits a byte."""
+    return max(FLOOR, LEFT * abs(patient.damaged - patient.elsewhere[1]))
 
 
 def number(patient: Patient, mended: nn.Module | Path | Meter | float) -> float:
