@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 LAB_ARGS ?=
 PIP_ARGS ?=
+# Test files side by side, one thread each: two processes whose threads wait in a loop for each other take ten times as long.
+TEST_WORKERS ?= 2
+ONE_THREAD_EACH := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt $(PIP_ARGS)
 HOW_IT_FAILED := { echo; echo "Installation failed (see the message above). No network? qcourse needs it once, to install;"; \
 	echo "afterwards everything runs offline. Behind a mirror, set PIP_INDEX_URL. Then run the same command again."; exit 1; }
@@ -60,7 +63,7 @@ lab: $(VENV)/.installed ## open JupyterLab on the course: your own copy of the n
 	@$(BIN)/qcourse lab $(LAB_ARGS)
 
 test: $(VENV)/.installed-test ## every test and every notebook (minutes)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(ONE_THREAD_EACH) $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 interop: $(VENV)/.installed-interop ## compare with the reference libraries (installs them first); SmolLM2 too, if it was fetched
 	HF_HUB_OFFLINE=1 TORCH_COMPILE_DISABLE=1 $(BIN)/python -m pytest tests/interop --override-ini addopts=-q $(PYTEST_ARGS)
