@@ -65,6 +65,7 @@ COMMANDS: dict[str, Command] = {
     "bench": Command("measure", "where a decode step's time goes", "study.command:add_bench", "json"),
     "zoo": Command("measure", "every format: bits against quality", "study.command:add_zoo"),
     "grade": Command("class", "grade a folder of notebooks", "classroom.command:add_grade"),
+    "patients": Command("class", "give each student a patient of lab 13", "classroom.command:add_patients"),
     "completion": Command("shell", "print a shell's completion script", "cli:add_completion", ""),
 }
 

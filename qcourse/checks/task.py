@@ -5,11 +5,24 @@ A lab is one module `labNN` (a file or a folder) of this package with a tuple `T
 
 import difflib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
+HANDED_OUT: ContextVar[int | None] = ContextVar("the patient that was handed out", default=None)
 OUTCOMES = ("not attempted", "raised", "wrong", "right")
+
+
+@contextmanager
+def handing_out(number: int | None) -> Iterator[None]:
+    """For the time of a check: the number that this student's patient must have (lab 13); None, any."""
+    before = HANDED_OUT.set(number)
+    try:
+        yield
+    finally:
+        HANDED_OUT.reset(before)
 
 
 class Refuse(ValueError):

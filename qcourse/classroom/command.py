@@ -15,6 +15,16 @@ examples:
   qcourse grade submissions/ --out report
   qcourse grade canvas.zip --out report --workers 4
   qcourse grade submissions/ --out report --scheduler tcp://host:8786
+  qcourse grade submissions/ --out report --patients patients.csv
+"""
+PATIENTS = """\
+Lab 13 ends with a patient of the clinic. This gives each student of a roster (a text file or a CSV, names in the first
+column) a number that draws one: the same number, the same patient, on every machine. Hand the numbers out, keep the
+table, and grade with it. The table is never overwritten.
+
+examples:
+  qcourse patients roster.csv --out patients.csv
+  qcourse patients roster.csv --out patients.csv --class-number 2026
 """
 
 
@@ -26,6 +36,7 @@ def add_grade(p: Parser) -> None:
     p.add_argument("--workers", type=number(int, 1), metavar="N", help="notebooks graded at a time (default: one a core)")
     p.add_argument("--seed", type=int, metavar="N", help="of the hidden tests (default: drawn once and kept in OUT)")
     p.add_argument("--seeds", type=number(int, 1, 20), metavar="N", help="draws of each task's hidden tests (default 3)")
+    p.add_argument("--patients", type=Path, metavar="TABLE", help="lab 13: of `qcourse patients`; each must treat their own")
     p.add_argument("--scheduler", metavar="ADDRESS", help="a dask scheduler, tcp://host:8786: grade on its workers")
     group = p.add_argument_group("limits for one submission")
     for f in fields(Limits):
@@ -39,10 +50,31 @@ def run_grade(args) -> Outcome:
     from qcourse.classroom.grade import grade
 
     limits = Limits(**{f.name: getattr(args, f.name) for f in fields(Limits)})
-    results = grade(args.submissions, args.out, args.workers, args.seed, args.scheduler, limits, not args.quiet, args.seeds)
+    told = args.workers, args.seed, args.scheduler, limits, not args.quiet, args.seeds, args.patients
+    results = grade(args.submissions, args.out, *told)
     count = Counter(r["status"] for r in results)
     lines = [", ".join(f"{n} {status}" for status, n in sorted(count.items()))]
     lines += [f"isolation: {note}" for note in sorted({n for r in results for n in r["isolation"]})]
     lines.append(f"{args.out}/grades.csv, {args.out}/summary.html, {args.out}/feedback/")
     lines += ["failed ones are tried again when the same command is run again"] * bool(count["failed"])
     return Outcome("\n".join(lines), {"out": str(args.out), "counts": count, "results": results}, int(bool(count["failed"])))
+
+
+def add_patients(p: Parser) -> None:
+    """Whose they are, where the table goes."""
+    p.epilog = PATIENTS
+    p.add_argument("roster", type=Path, metavar="ROSTER", help="a text file or a CSV: a student a line, names first")
+    p.add_argument("--out", type=a_place, required=True, metavar="TABLE", help="student,patient as CSV; a new file")
+    p.add_argument(
+        "--class-number", type=number(int, 0), metavar="N", help="other numbers for another class (default: drawn)"
+    )
+    p.set_defaults(run=run_patients)
+
+
+def run_patients(args) -> Outcome:
+    """Draw a number for each, and write them down."""
+    from qcourse.classroom.patients import hand_out, read_roster, write_table
+
+    patients = hand_out(read_roster(args.roster), args.class_number)
+    write_table(args.out, patients)
+    return Outcome(f"{len(patients)} patients in {args.out}; grade lab 13 with --patients {args.out}", patients)

@@ -9,6 +9,7 @@ from pathlib import Path
 from qcourse.classroom.limits import Limits
 from qcourse.classroom.names import all_visible, visible
 from qcourse.classroom.notebook import NotANotebook
+from qcourse.classroom.patients import read_table
 from qcourse.classroom.pool import Judge, lab_table, run_local
 from qcourse.classroom.report import write_report
 from qcourse.classroom.results import Store
@@ -29,16 +30,18 @@ def grade(
     limits: Limits | None = None,
     progress: bool = True,
     seeds: int | None = None,
+    patients: Path | None = None,
 ) -> list[dict]:
     """Grade what is in `submissions`, write the report to `out`, and return one result a student and lab.
 
     Run again with the same `out`, it goes on where it was stopped (also by kill -9). workers: judges at a time, one a core
     if left out. seed: of the hidden tests; drawn once for each `out` if left out. seeds: draws for each task, 3 if left
-    out. scheduler: address of a dask scheduler.
-    Raises ValueError or FileNotFoundError for folders that cannot be what they are said to be.
+    out. scheduler: address of a dask scheduler. patients: the table of `qcourse patients`; each student's own is asked for.
+    Raises ValueError or FileNotFoundError for folders and files that cannot be what they are said to be.
     """
     limits = limits or Limits()
     submissions, out = Path(submissions), Path(out)
+    handed_out = None if patients is None else read_table(Path(patients))
     if out.resolve().is_relative_to(submissions.resolve()):
         raise ValueError(f"--out {out} lies inside {submissions}: its pages would be taken for submissions")
     if submissions.is_file() and not zipfile.is_zipfile(submissions):
@@ -47,7 +50,7 @@ def grade(
     store = Store(out, seed, seeds)
     with store.locked(), closing(Judge()) as judge:
         labs = lab_table(judge)
-        units = plan(files, labs, store.seed, limits, store.seeds)
+        units = plan(files, labs, store.seed, limits, store.seeds, handed_out)
         results = {u: refusal(u, labs) for u in units if u.reason is not None}
         runnable = [u for u in units if u.reason is None]
         results |= {u: with_notes(u, r) for u in runnable if (r := store.get(u.student, u.lab, u.mark)) is not None}
@@ -73,6 +76,7 @@ def job_maker(store: Store, limits: Limits, hidden: list[Path]) -> Callable[[Uni
             "notebook": base64.b64encode(data).decode(),
             "name": f"{unit.lab}_lab.ipynb",
             "lab": unit.lab,
+            "patient": unit.patient,
             "seed": store.seed,
             "seeds": store.seeds,
             "limits": vars(limits),

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from qcourse.classroom.limits import Limits
 from qcourse.classroom.names import readable
 from qcourse.classroom.notebook import NotANotebook, parse
+from qcourse.classroom.patients import LAB, patient_of
 from qcourse.classroom.results import fingerprint
 from qcourse.classroom.submissions import Found
 
@@ -28,13 +29,16 @@ class Unit:
     reason: str | None  # why it cannot be run
     notes: tuple[str, ...]
     look: tuple[str, ...] = ()  # for the teacher only: it may name others
+    patient: int | None = None  # of the clinic, handed out to this student; None: any
 
 
-def plan(files: list[Found], labs: dict, seed: int, limits: Limits, seeds: int = 3) -> list[Unit]:
-    """One unit for each student and lab, ordered; each file is read once, and one at a time."""
+def plan(
+    files: list[Found], labs: dict, seed: int, limits: Limits, seeds: int = 3, patients: dict[str, int] | None = None
+) -> list[Unit]:
+    """One unit for each student and lab, ordered; each file is read once, and one at a time. patients: who has which."""
     grouped = defaultdict(list)
     for found in sorted(files, key=lambda f: (f.student, f.order, f.name)):
-        unit = unit_of(found, labs, seed, limits, seeds)
+        unit = unit_of(found, labs, seed, limits, seeds, patients)
         grouped[unit.student, unit.lab].append(unit)
     units = [u for group in grouped.values() for u in apart(group)]
     return unique(sorted(alike(units), key=lambda u: (u.student, u.lab)))
@@ -52,13 +56,17 @@ def unique(units: list[Unit]) -> list[Unit]:
     return done
 
 
-def unit_of(found: Found, labs: dict, seed: int, limits: Limits, seeds: int) -> Unit:
+def unit_of(found: Found, labs: dict, seed: int, limits: Limits, seeds: int, patients: dict[str, int] | None = None) -> Unit:
     """What one file asks for. Whatever it does while it is read becomes its reason."""
-    lab, mark, reason = "", "", None
+    lab, mark, reason, patient, look = "", "", None, None, ()
     try:
         data = found.read(int(limits.notebook_mb * MB))
         lab = parse(data, found.name).lab or ""
-        mark = fingerprint(data, seed, {"seeds": seeds} | vars(limits))
+        if lab == LAB and patients is not None:
+            patient = patient_of(patients, found.student)
+            look = () if patient is not None else ("no patient was handed out to this name: any patient was taken",)
+        told = {} if patient is None else {"patient": patient}
+        mark = fingerprint(data, seed, {"seeds": seeds} | vars(limits) | told)
         if lab not in labs:
             said = f"lab {lab} has no tasks to grade" if lab else "no cell checks a task, and its name names no lab"
             reason = f"which lab is it? {said}; known: {', '.join(labs)}"
@@ -66,7 +74,7 @@ def unit_of(found: Found, labs: dict, seed: int, limits: Limits, seeds: int) -> 
         reason, lab = str(e), parse_name(found.name)
     except Exception as e:
         reason, lab = f"it cannot be read ({type(e).__name__}: {readable(str(e))})", parse_name(found.name)
-    return Unit(found.student, lab, found, mark, reason, ("handed in late",) if found.late else ())
+    return Unit(found.student, lab, found, mark, reason, ("handed in late",) if found.late else (), look, patient)
 
 
 def parse_name(name: str) -> str:
@@ -88,7 +96,8 @@ def apart(group: list[Unit]) -> list[Unit]:
         return [first]
     names = ", ".join(shown(u) for u in [first, *rest])
     said = (f"several files bear this name, and nothing says that they are one student's: {names}; a row for each",)
-    return [replace(first, look=said), *(replace(u, student=f"{u.student} [{shown(u)}]", look=said) for u in rest)]
+    rows = [first, *(replace(u, student=f"{u.student} [{shown(u)}]") for u in rest)]
+    return [replace(u, look=(*u.look, *said)) for u in rows]
 
 
 def counts(units: list[Unit]) -> Unit:
@@ -115,8 +124,8 @@ def alike(units: list[Unit]) -> list[Unit]:
     done = []
     for unit in units:
         others = sorted(names[unit.found.owner.like] - {unit.student})
-        if others and not unit.look:
+        if others and not any("bear this name" in said for said in unit.look):
             said = f"this name looks like {', '.join(others)[:200]}: one student, or two?"
-            unit = replace(unit, look=(said,))
+            unit = replace(unit, look=(*unit.look, said))
         done.append(unit)
     return done

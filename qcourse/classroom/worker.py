@@ -1,7 +1,8 @@
 """The judge's process: `python -m qcourse.classroom.worker`. Jobs come as JSON lines on stdin, results leave on stdout.
 
     {"do": "labs"}                                → {"01": [{"id", "title", "points"}, ...], ...}
-    {"do": "grade", "notebook": base64, "name", "lab", "seed", "seeds", "limits", "hidden"} → what `grade_notebook` returns
+    {"do": "grade", "notebook": base64, "name", "lab", "patient", "seed", "seeds", "limits", "hidden"}
+                                                  → what `grade_notebook` returns
 
 It is told nothing about students. When stdin closes, it and everything below it ends.
 """
@@ -20,6 +21,7 @@ from dataclasses import replace
 from qcourse.classroom.draws import settled
 from qcourse.classroom.limits import Limits
 from qcourse.classroom.notebook import parse
+from qcourse.classroom.patients import LAB
 from qcourse.classroom.zygote import Zygote
 
 MOST_TEXT = 8000  # characters of one task's message
@@ -36,15 +38,17 @@ def labs() -> dict[str, list[dict]]:
 
 
 def grade_notebook(
-    zygote: Zygote, data: bytes, name: str, lab: str, seed: int, limits: Limits, hidden: list[str], seeds: int = 3
-) -> dict:
-    """Run a notebook in the sandbox, judge its tasks on `seeds` draws each. Never raises for what the notebook does."""
-    from qcourse.checks.task import TASKS
+    zygote: Zygote, data: bytes, name: str, lab: str, seed: int, limits: Limits, hidden: list[str], seeds: int = 3,
+    patient: int | None = None,
+) -> dict:  # fmt: skip
+    """Run a notebook in the sandbox, judge its tasks on `seeds` draws each. `patient`: the number that its report of lab 13
+    must be on. Never raises for what the notebook does."""
+    from qcourse.checks.task import TASKS, handing_out
     from qcourse.checks.watch import RemoteError
     from qcourse.classroom.remote import Remote
 
     book = parse(data, name)
-    with Remote(zygote, book.cells, limits, hidden) as remote:
+    with Remote(zygote, book.cells, limits, hidden) as remote, handing_out(patient):
         tasks, look = [], []
         for task in TASKS.lab(lab):
             with suppress(RemoteError):  # it is raised again when the function is called
@@ -54,7 +58,11 @@ def grade_notebook(
             look += [note for note in seen if note not in look]
         errors = [{"cell": i + 1, **e} for i, e in sorted(remote.errors.items())]
         notes = [*book.notes, *odd_cells(remote)]
-        return {"tasks": tasks, "notes": notes, "look": look, "errors": errors, "isolation": remote.notes}
+    if lab == LAB:
+        from qcourse.checks.lab13.own_patient import drawn
+
+        drawn.cache_clear()  # with the last word on a patient its folders go
+    return {"tasks": tasks, "notes": notes, "look": look, "errors": errors, "isolation": remote.notes}
 
 
 def odd_cells(remote) -> list[str]:
@@ -148,7 +156,7 @@ def main() -> None:
             data, limits = base64.b64decode(job["notebook"]), Limits(**job["limits"])
             try:
                 told = job["name"], job["lab"], job["seed"], limits, job["hidden"], job.get("seeds", 3)
-                result = grade_notebook(zygote, data, *told)
+                result = grade_notebook(zygote, data, *told, job.get("patient"))
             except (SandboxFailed, Exception) as e:  # the first is not an Exception
                 result = {"failed": str(e) if isinstance(e, SandboxFailed) else f"{type(e).__name__}: {e}"[:500]}
         out.write(json.dumps(result) + "\n")

@@ -11,7 +11,9 @@ Two folders a patient: the ill one and its healthy twin, written by the package'
 three cases the model is right and whoever measured it, or chose its text, is not. Notebook 13.
 """
 
+import shutil
 import tempfile
+import weakref
 from pathlib import Path
 
 from qcourse.options import did_you_mean
@@ -39,12 +41,13 @@ def patient(seed: int | str, case: str | None = None, folder: Path | None = None
     """
     if case is not None and case not in CASES:
         raise KeyError(f"{case!r} is no name of CASES{did_you_mean(case, CASES)}: {', '.join(CASES)}")
-    draw, kept = Draw(seed), None
+    draw = Draw(seed)
     chosen = CASES[case or draw.of("case", list(CASES))]
-    if folder is None:
-        kept = tempfile.TemporaryDirectory(prefix="clinic-")
-        folder = Path(kept.name)
-    twin, ill = Path(folder) / "healthy", Path(folder) / "patient"
+    root = Path(tempfile.mkdtemp(prefix="clinic-") if folder is None else folder)
+    twin, ill = root / "healthy", root / "patient"
     for path in (twin, ill):
         path.mkdir(parents=True)
-    return Patient(seed, ill, twin, chosen.plant(draw, twin, ill), chosen, held=kept)
+    made = Patient(seed, ill, twin, chosen.plant(draw, twin, ill), chosen)
+    if folder is None:
+        weakref.finalize(made, shutil.rmtree, root, ignore_errors=True)
+    return made

@@ -4,7 +4,6 @@ A patient is drawn by its seed alone: the same seed gives the same bytes on ever
 """
 
 import hashlib
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -76,7 +75,6 @@ class Patient:
     planted: Planted = field(repr=False)
     case: Case = field(repr=False)
     found: dict = field(default_factory=dict, repr=False)  # what instruments have shown already
-    held: tempfile.TemporaryDirectory | None = field(default=None, repr=False)
 
     @property
     def scheme(self) -> str:

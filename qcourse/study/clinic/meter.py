@@ -13,10 +13,11 @@ from functools import lru_cache
 import torch
 import torch.nn.functional as F
 
-from qcourse.models.loader import SHIPPED
+from qcourse.models import corpus
+from qcourse.models.loader import SHIPPED, load_tokenizer
 from qcourse.shapes import Integer, Tensor
 from qcourse.study.kv import through_cache
-from qcourse.study.perplexity import Windows, windows
+from qcourse.study.perplexity import Windows
 
 N, T = 12, 96  # windows of held-out text: every other one is the table's, the rest are the check's
 
@@ -69,13 +70,35 @@ RIGHT = Meter()
 @lru_cache(maxsize=1)
 def token_sizes() -> Tensor:
     """The bytes that each id of the shipped tokenizer stands for."""
-    from qcourse.models.loader import load_tokenizer
-
     return torch.tensor([len(b) for b in load_tokenizer(SHIPPED).token_bytes])
 
 
-@lru_cache(maxsize=2)
-def texts(n: int = N, seq_len: int = T) -> tuple[Windows, Windows]:
-    """(the table's windows, the check's): neighbours of each other in the held-out text, none shared."""
-    w = windows(SHIPPED, n, seq_len)
+def cut(split: str, n: int, seq_len: int = T) -> Windows:
+    """n windows of a split, each out of the middle of another file: a clinic that encodes little text opens at once.
+
+    Files whose second half is too short are passed over. Raises ValueError for more windows than there are long files.
+    """
+    tokenizer, rows = load_tokenizer(SHIPPED), []
+    for text in corpus.read(split):
+        begin = text.find("\n", len(text) // 2) + 1
+        ids = tokenizer.encode(text[begin : begin + 32 * seq_len])[:seq_len]
+        rows += [ids] * (len(ids) == seq_len)
+        if len(rows) == n:
+            break
+    else:
+        raise ValueError(f"{n} windows of {seq_len} tokens: {split} has {len(rows)} files that are long enough")
+    body = torch.tensor(rows)
+    return Windows(F.pad(body, (1, 0), value=tokenizer.bos_id), token_sizes()[body].sum(1))
+
+
+@lru_cache(maxsize=1)
+def texts() -> tuple[Windows, Windows]:
+    """(the table's windows, the check's): of neighbouring files of the held-out text, none shared."""
+    w = cut("held_out", N)
     return tuple(Windows(w.ids[i::2], w.num_bytes[i::2]) for i in (0, 1))
+
+
+@lru_cache(maxsize=2)
+def calibration(n: int = 8) -> Integer[Tensor, "n T"]:
+    """What methods look at: ids of other files, ready to be read."""
+    return cut("calibration", n).ids[:, :-1]

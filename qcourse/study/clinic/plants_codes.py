@@ -15,8 +15,7 @@ from qcourse.packing import bits
 from qcourse.shapes import Float, Tensor
 from qcourse.study.clinic.case import Draw, Planted
 from qcourse.study.clinic.folder import held, keep, spoil, wide, write
-from qcourse.study.clinic.meter import T
-from qcourse.study.perplexity import windows
+from qcourse.study.clinic.meter import calibration
 
 SITES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 LAYERS = 4
@@ -139,7 +138,7 @@ def order_lost(draw: Draw, healthy: Path, ill: Path) -> Planted:
     """A GPTQ file with act_order whose g_idx was dropped."""
     name = draw.of("scheme", ("W4A16", "W4A16_G64", "W4A16_ASYM"))
     model, scheme = wide(), scheme_of(name)
-    ids = windows("shipped", 8, T, "calibration").ids[:, :-1]
+    ids = calibration()
     stats = calibrate(model, ids)
 
     def by_loudness(W: Tensor, args: QuantizationArgs, name: str) -> QTensor:

@@ -11,16 +11,10 @@ from qcourse.models.llama import LlamaForCausalLM
 from qcourse.shapes import Tensor
 from qcourse.study.clinic.case import Draw, Planted
 from qcourse.study.clinic.folder import spoil, wide, write
-from qcourse.study.clinic.meter import T
+from qcourse.study.clinic.meter import calibration
 from qcourse.study.clinic.plants_codes import LAYERS
-from qcourse.study.perplexity import windows
 
 NORMS = ("input_layernorm", "post_attention_layernorm")
-
-
-def text() -> Tensor:
-    """What these methods look at."""
-    return windows("shipped", 8, T, "calibration").ids[:, :-1]
 
 
 def smoothed(alpha: float, ids: Tensor) -> tuple[LlamaForCausalLM, dict[str, Tensor]]:
@@ -40,7 +34,7 @@ def written(model: LlamaForCausalLM, folder: Path, name: str, ids: Tensor) -> No
 @torch.inference_mode()
 def never_applied(draw: Draw, healthy: Path, ill: Path) -> Planted:
     """The recipe says SmoothQuant, the weights have never heard of it."""
-    alpha, ids = draw.of("alpha", (0.4, 0.5, 0.6)), text()
+    alpha, ids = draw.of("alpha", (0.4, 0.5, 0.6)), calibration()
     written(smoothed(alpha, ids)[0], healthy, "W8A8_STATIC", ids)
     written(wide(), ill, "W8A8_STATIC", ids)
     return Planted(f"W8A8_STATIC after SmoothQuant with α = {alpha}, compressed-tensors", ids)
@@ -51,7 +45,7 @@ def folded(draw: Draw, healthy: Path, ill: Path, power: int) -> Planted:
     """One norm of the file holds its gain times s to a power: 1, nothing was divided; -1, it was divided twice."""
     name, alpha = draw.of("scheme", ("W8A8", "W8A8_STATIC")), draw.of("alpha", (0.5, 0.6, 0.7))
     block, k = draw.of("block", range(LAYERS)), draw.of("norm", (0, 1))
-    ids = text()
+    ids = calibration()
     model, factors = smoothed(alpha, ids)
     s = factors[model.folds()[3 * block + k].name]
     written(model, healthy, name, ids)

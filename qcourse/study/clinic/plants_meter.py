@@ -13,8 +13,7 @@ from qcourse.numerics.qtensor import QTensor
 from qcourse.shapes import Integer, Tensor
 from qcourse.study.clinic.case import Draw, Planted
 from qcourse.study.clinic.folder import wide, write
-from qcourse.study.clinic.meter import Meter, T, texts
-from qcourse.study.perplexity import windows
+from qcourse.study.clinic.meter import Meter, calibration, texts
 
 SCHEMES = (("W8A16", "compressed-tensors"), ("W4A16_ASYM", "gptq"), ("FP8_DYNAMIC", "compressed-tensors"),
            ("NVFP4A16", "compressed-tensors"), ("W4A16_ASYM", "awq"))  # fmt: skip
@@ -61,7 +60,7 @@ def looked_ahead(draw: Draw, healthy: Path, ill: Path) -> Planted:
     """GPTQ calibrated on the very windows that are scored afterwards."""
     name = draw.of("scheme", ("W2A16", "W2A16_ASYM"))
     scheme = scheme_of(name)
-    seen, other = texts()[0].ids[:, :-1], windows("shipped", len(texts()[0].ids), T, "calibration").ids[:, :-1]
+    seen, other = texts()[0].ids[:, :-1], calibration(len(texts()[0].ids))
     for folder, ids in ((healthy, other), (ill, seen)):
         found: dict[str, QTensor] = {}
         model = wide()

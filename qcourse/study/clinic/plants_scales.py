@@ -13,9 +13,8 @@ from qcourse.numerics.kv import both, fixed
 from qcourse.shapes import Tensor
 from qcourse.study.clinic.case import Draw, Planted
 from qcourse.study.clinic.folder import held, keep, spoil, wide, write
-from qcourse.study.clinic.meter import T
+from qcourse.study.clinic.meter import calibration
 from qcourse.study.clinic.plants_codes import LAYERS, SITES, prefixes
-from qcourse.study.perplexity import windows
 
 KV_SCHEME = {"num_bits": 8, "type": "int", "symmetric": True, "group_size": None, "strategy": "tensor", "dynamic": False}
 
@@ -59,7 +58,7 @@ def unscaled_cache(draw: Draw, healthy: Path, ill: Path) -> Planted:
     for fold in model.value_folds():  # values as quiet as those of many models, by an exact power of two
         fold.writer.weight.data.mul_(quiet)
         fold.readers[0].weight.data.div_(quiet)
-    ids = windows("shipped", 8, T, "calibration").ids[:, :-1]
+    ids = calibration()
     scales = {f"{prefix}.{side}_scale": s for prefix, pair in calibrate_kv(model, ids, args).items()
               for side, s in zip("kv", pair, strict=True)}  # fmt: skip
     write(model, healthy, None if name is None else scheme_of(name), also=whole(name), extra=scales)
