@@ -391,4 +391,4 @@ when_done(predict)
 # **Think about it.** Serving engines keep 4-bit weights even for long prompts, where M is in the thousands. What do they
 # gain, if it is not the time of the matmul? (Lab 04, task 2.)
 #
-# Back to the map: [notebook 00](../notebooks/00_dont_panic.ipynb), section 7. Notebook 09 goes on ([to read](../notebooks/09_one_interface.ipynb)); 13 is to come.
+# Back to the map: [notebook 00](../notebooks/00_dont_panic.ipynb), section 7. Notebook 09 goes on ([to read](../notebooks/09_one_interface.ipynb)).

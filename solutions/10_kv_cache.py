@@ -503,4 +503,4 @@ when_done(users)
 # **Think about it.** What would G = 128 save, and what would it cost in the figure of the 2-bit caches? Which of your six functions
 # would have to change if the first 4 tokens, on which attention leans, were to stay in 16 bits as well?
 #
-# Back to the map: [notebook 00](../notebooks/00_dont_panic.ipynb), section 7. Notebook 11 goes on ([to read](../notebooks/11_checkpoints.ipynb)); 13 is to come.
+# Back to the map: [notebook 00](../notebooks/00_dont_panic.ipynb), section 7. Notebook 11 goes on ([to read](../notebooks/11_checkpoints.ipynb)).

@@ -443,4 +443,4 @@ when_done(misread)
 # there is a test in `qcourse.packing.gptq.stored_version`; for which zero points does it work?) And which two of your six functions
 # would you run on a file from a stranger before all others?
 #
-# Back to the map: [notebook 00](../notebooks/00_dont_panic.ipynb), section 7. Notebook 12 goes on ([to read](../notebooks/12_rotation_qat_and_below_4_bits.ipynb)); 13 is to come.
+# Back to the map: [notebook 00](../notebooks/00_dont_panic.ipynb), section 7. Notebook 12 goes on ([to read](../notebooks/12_rotation_qat_and_below_4_bits.ipynb)).

@@ -517,4 +517,4 @@ when_done(in_the_model)
 # **Think about it.** Set 0.1 to 0.001 and to 1 in `trained`. How many codes change in each case, and what does the latent W of a
 # clamped weight do?
 #
-# Next: notebook 13, the clinic, is to come.
+# Next: notebook 13, the clinic ([to read](../notebooks/13_clinic.ipynb)).

@@ -9,12 +9,12 @@ from qcourse.study.widgets import guesses, static
 
 @dataclass(frozen=True)
 class Stop:
-    """A notebook and its lab. minutes: of each; None for what is to come. tasks: of the lab."""
+    """A notebook and its lab. minutes: of each; None where there is no lab. tasks: of the lab."""
 
     number: str
     stem: str
     question: str
-    minutes: int | None = None
+    minutes: int
     lab_minutes: int | None = None
     tasks: int = 6
 
@@ -33,7 +33,7 @@ STOPS = (
     Stop("10", "10_kv_cache", "the third axis: what a context costs, and in how few bits", 60, 60),
     Stop("11", "11_checkpoints", "what is in the file: a weight through seven of them, byte by byte", 60, 60),
     Stop("12", "12_rotation_qat_and_below_4_bits", "where it goes next: rotations, training, below 4 bits", 75, 60),
-    Stop("13", "", "debugging: to come"),
+    Stop("13", "13_clinic", "what is wrong with this model? seventeen bugs to find and mend", 75, 60),
 )
 APPENDICES = ("A1", "A2", "A3")  # exercises, interview, cheatsheet: on no road
 HEAD = ("", "question", "minutes", "guesses", "lines", "lab", "minutes", "tasks")
@@ -49,8 +49,6 @@ def done(number: str, kept: dict) -> tuple[int, int, int]:
 
 def cells(stop: Stop, kept: dict) -> list[tuple[str, str]]:
     """(text, link) of a row's cells. In the edition for reading nothing is done yet."""
-    if stop.minutes is None:
-        return [(stop.number, ""), (stop.question, ""), *[("", "")] * 6]
     guessed, lines, tasks = done(stop.number, kept)
     lab = (f"lab {stop.number}", f"../labs/{stop.stem}.ipynb") if stop.lab_minutes else ("", "")
     return [(stop.number, f"{stop.stem}.ipynb"), (stop.question, ""), (f"{stop.minutes}", ""), (f"{guessed}", ""),
@@ -68,8 +66,8 @@ class CourseMap:
 
     def hours(self) -> str:
         """What all of it takes."""
-        minutes = sum((s.minutes or 0) + (s.lab_minutes or 0) for s in STOPS)
-        return f"about {minutes / 60:.0f} hours in all, so far"
+        minutes = sum(s.minutes + (s.lab_minutes or 0) for s in STOPS)
+        return f"about {minutes / 60:.0f} hours in all"
 
     def __repr__(self) -> str:
         lines = ["  ".join(text for text, _ in row if text) for row in self.rows()]

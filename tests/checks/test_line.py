@@ -104,7 +104,7 @@ def test_the_map_shows_what_is_done(own_guesses, monkeypatch, capsys):
     shown = CourseMap()._repr_html_()
     cells = next(row for row in shown.split("<tr>") if "01_fake_quant" in row)
     assert ">1<" in cells and f"1 of {len(rows('01'))}" in cells and "1 of 6" in cells
-    assert 'href="01_fake_quant.ipynb"' in shown and 'href="../labs/08_gemm.ipynb"' in shown and "to come" in shown
+    assert 'href="01_fake_quant.ipynb"' in shown and 'href="../labs/08_gemm.ipynb"' in shown and "13_clinic.ipynb" in shown
     main(["progress"])
     said = capsys.readouterr().out
     assert "line right" in said and "task wrong" in said
