@@ -3,7 +3,8 @@
     answers = interview.answers("captures")      # every question with its numbers filled in, and where each comes from
     interview.drawn(answers, seed="monday")      # ten of them: the same ones for the same seed
 
-An answer's template names its numbers in braces; `interview_numbers` computes them. What its words mean is in TERMS.
+An answer's template names its numbers in braces; `interview_numbers` computes them. The words in ** ** are
+entries of the glossary: TERMS.
 """
 
 import random
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qcourse.study.cheatsheet_methods import INVARIANTS
+from qcourse.study.glossary import GLOSSARY
 from qcourse.study.interview_numbers import Number, numbers
 from qcourse.study.interview_serving import SERVING
 from qcourse.study.interview_weights import WEIGHTS
@@ -21,28 +23,8 @@ from qcourse.study.picture import Table
 APPENDIX, COUNT = "A2", 10
 GRADES = ("no answer", "weak", "good", "excellent")
 FIELD = re.compile(r"\{(\w+)\}")
-TERMS = {
-    "decode": "the model writes: one token a step and user; every weight is read once a step",
-    "prefill": "the model reads the prompt: all its tokens in one product",
-    "roofline": "the two ceilings of a product: its bytes over the bandwidth, its operations over the arithmetic",
-    "crossover": "the number of tokens at which both ceilings, or two kernels, take equally long",
-    "scale": "the factor between codes and weights; it multiplies when codes are dequantized",
-    "zero point": "the code that stands for zero",
-    "granularity": "who shares a scale: a tensor, a channel, a group, a block, a token",
-    "group": "neighbours along K that share one scale",
-    "outlier": "a channel, or a single value, far louder than the rest",
-    "calibration": "text that a method looks at; never the text on which it is judged",
-    "fold": "to multiply a factor into weights beforehand, so that nothing is left to do at run time",
-    "Hessian": "the matrix XᵀX of a layer's inputs: which errors of weights are felt together",
-    "kernel": "the program that multiplies by one layout of codes",
-    "layout": "how codes lie in tensors: order, words, names",
-    "KV cache": "keys and values of the tokens so far, read again at every step",
-    "shard": "one device's part of a layer",
-    "bits/byte": "how surprised a model is by unseen text, for each byte of it; less is better",
-    "paired": "two formats on the same windows: the differences are averaged, not the values",
-    "QAT": "training through the rounding",
-    "dispatch": "the way from a config's words to the product that serves a layer",
-}
+BOLD = re.compile(r"\*\*(.+?)\*\*")
+TERMS = {word: GLOSSARY[word].says for row in (*WEIGHTS, *SERVING) for word in BOLD.findall(row[1])}
 
 
 @dataclass(frozen=True)

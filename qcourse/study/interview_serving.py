@@ -77,7 +77,7 @@ SERVING = (
      "perplexity is about the same",
      "compares on the same text with a task or two",
      "paired errors, KL, a protocol held fixed with the size of its effects, and no leak of the text",
-     ("04 §1", "04 §3", "01 §7", "lab 04.3", "lab 04.4"), (2,)),
+     ("04 §1", "04 §3", "13 §7", "13 §8", "lab 04.3", "lab 04.4", "lab 13.5"), (2,)),
     ("The same file is fine in one engine and babbles in another. What do you suspect?",
      "The file is read by another convention. GPTQ's first version stores **zero point**s less one; the second does not. "
      "Taken for each other, they add {v2_as_v1} **bits/byte** on SmolLM2. GGUF keeps rows of q and k of a Llama file "
@@ -88,7 +88,7 @@ SERVING = (
      "the file is corrupt",
      "zero points, packing order, permuted rows",
      "says which symptom belongs to which cause, and isolates one layer against a reference",
-     ("11 §4", "11 §5", "11 §6", "02 §4", "lab 11.2", "lab 11.4"), (4, 5)),
+     ("11 §4", "11 §5", "13 §2", "13 §3", "13 §6", "lab 11.2", "lab 13.1", "lab 13.2", "lab 13.6"), (4, 5)),
     ("What can you do below four bits?",
      "Rounding alone ends there: on SmolLM2 three bits in groups of {g64} add {rtn3} **bits/byte**, two bits {rtn2}. With "
      "the **Hessian** two bits come to {gptq2}, with learned rounding to {learned2}, still no good model. Training "
