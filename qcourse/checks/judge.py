@@ -34,8 +34,8 @@ def judge(task: Task, fn, seed: int) -> Result:
             right = truth(task, args)
             trials.append(Trial(prop, args, right, got, problem(task, prop, args, right, got)))
             if got.kind in STOPS:
-                return conclude(task, trials, seed, uses(fn, seen))
-    return conclude(task, trials, seed, uses(fn, seen))
+                return conclude(task, trials, seed, uses(task, fn, seen))
+    return conclude(task, trials, seed, uses(task, fn, seen))
 
 
 def generator(seed: int, index: int) -> torch.Generator:
@@ -43,8 +43,10 @@ def generator(seed: int, index: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed * 1009 + index)
 
 
-def uses(fn, seen: list[str]) -> tuple[str, ...]:
-    """The package's functions that the answer entered, seen here or told by a proxy."""
+def uses(task: Task, fn, seen: list[str]) -> tuple[str, ...]:
+    """The package's functions that the answer entered, seen here or told by a proxy; none where a task wants them."""
+    if task.borrows:
+        return ()
     told = getattr(fn, "uses", ()) if hasattr(fn, "seconds") else ()
     told = [name for name in told if isinstance(name, str)] if isinstance(told, list | tuple) else []
     return tuple(sorted({*seen, *told}))

@@ -69,7 +69,7 @@ class Task:
     `words` names the arguments that are shown in hexadecimal. `same(args, got, other)`: None,
     or how two answers differ, for tasks that leave some freedom (shapes and dtypes are compared before it, unless the form
     is `free`); left out, values agree within |got − other| ≤ atol + rtol·|other|. `seconds` is the student's time
-    for the whole check.
+    for the whole check. `borrows`: an answer is made with the package, and nothing is said of that.
     """
 
     id: str
@@ -87,6 +87,7 @@ class Task:
     words: tuple[str, ...] = ()
     same: Callable | None = None
     free: bool = False
+    borrows: bool = False
     seconds: float = 3.0
 
 

@@ -113,7 +113,7 @@ def one_draw(remote, task, number: int) -> dict:
         message = f"your answer could not be compared ({type(e).__name__}: {str(e)[:200]})"
         nothing = {p.name: False for p in task.properties}
         result = {"outcome": "wrong", "passed": nothing, "score": 0.0, "mistake": None, "message": message, "notes": []}
-    if proxy.uses and not result["notes"]:
+    if proxy.uses and not task.borrows and not result["notes"]:
         result["notes"] = [f"{task.id} calls the package: {', '.join(proxy.uses)}"]
     result |= {"hung": proxy.over is not None, "final": False}
     result["message"] = result["message"].replace(f"within {patient.seconds:g} s", f"within {limits.task_seconds:g} s")

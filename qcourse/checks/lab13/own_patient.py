@@ -95,7 +95,7 @@ SIGNS: dict[str, Callable[[Patient, str, float], bool]] = {  # what a wrong repo
 def same(args: tuple, report: Report, other: Report) -> str | None:
     """Whether a report bears the sign of a mistake (other = (0, its name, 0.0)); no other reports are compared."""
     if another(report):
-        return None if other[1] == FOREIGN else "another patient"
+        return "no patient of this student's"
     return None if sign_of(int(report[0]), report[1], float(report[2])) == other[1] else "no such sign"
 
 
@@ -110,14 +110,7 @@ def mistake(name: str, hint: str, invariant: str) -> Mistake:
     return Mistake(name, lambda: (0, name, 0.0), hint, invariant)
 
 
-FOREIGN = "another patient"
 MISTAKES = (
-    mistake(
-        FOREIGN,
-        "Everyone in a class has a patient of their own, with another bug or in another place, so a neighbour's answer is "
-        "an answer to another question. Which number were you given?",
-        "A patient is drawn by its number alone.",
-    ),
     mistake(
         "the meter taken for the model",
         "A number is made by two: the model, and whoever reads it. What does the right meter say of this very model, on "
@@ -176,5 +169,6 @@ MY_PATIENT = Task(
     returns=("number", "cause", "bits"),
     same=same,
     free=True,
+    borrows=True,
     seconds=60.0,
 )

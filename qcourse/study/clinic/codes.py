@@ -67,13 +67,14 @@ def agreement(a: Tensor, b: Tensor) -> dict[str, float]:
 @dataclass(frozen=True)
 class Codes:
     """Of one layer: what both hold · agree: in which reading the patient's codes are the twin's · elsewhere: another layer
-    of the twin with the same codes, or None."""
+    of the twin with the same codes, or None · why: this layer was looked at."""
 
     layer: str
     patient: Held | None
     twin: Held | None
     agree: dict[str, float]
     elsewhere: str | None
+    why: str = "asked for"
 
     @property
     def moved(self) -> float:
@@ -92,16 +93,27 @@ class Codes:
         both = (self.patient, self.twin)
         per = lambda make: tuple("" if h is None else make(h) for h in both)  # noqa: E731
         share = lambda x: "" if x is None else f"{x:.1%}"  # noqa: E731
-        rows = [("bits of a code", *per(lambda h: h.num_bits)), ("columns that share a scale", *per(lambda h: h.G)),
+        rows = [("why this layer", self.why, ""), ("bits of a code", *per(lambda h: h.num_bits)),
+                ("columns that share a scale", *per(lambda h: h.G)),
                 ("mean zero point, as it is read", *per(lambda h: "" if h.zero is None else f"{h.zero.float().mean():.3f}")),
                 ("median scale", *per(lambda h: f"{h.scale.median():.3g}")),
                 ("smallest scale", *per(lambda h: f"{h.scale.min():.3g}")),
                 ("scales below fp16's normal numbers", *per(lambda h: share(self.lost(h)))),
+                ("scales that are 0", *per(lambda h: share((h.scale == 0).float().mean().item()))),
                 ("groups along K with a code at the end", *per(lambda h: share(h.reach(1)))),
                 ("groups along N with a code at the end", *per(lambda h: share(h.reach(0))))]  # fmt: skip
         rows += [(f"share of codes that are the twin's, {way}", share(x), "") for way, x in self.told().items()]
+        rows += [("by chance", share(self.chance), "")] * bool(self.told())
         rows.append(("another layer of the twin with these codes", self.elsewhere or "none", ""))
         return Table((self.layer, "patient", "twin"), rows)
+
+    @property
+    def chance(self) -> float:
+        """The share of equal codes that two such histograms have in common by chance."""
+        pair = [h.codes.int().flatten() for h in (self.patient, self.twin)]
+        low = min(x.min() for x in pair)
+        shares = [(x - low).bincount(minlength=256) / len(x) for x in pair]
+        return (shares[0] @ shares[1]).item()
 
     def told(self) -> dict[str, float]:
         """`agree`, as far as it says something: where codes are the twin's as they are, no other reading is asked for."""
@@ -110,12 +122,18 @@ class Codes:
             return {}
         return {WAYS[0]: asis} if asis == 1 else self.agree
 
+    def said(self) -> str:
+        """What is seen, in a line."""
+        if not self.told():
+            return "no codes here, or none in the twin"
+        way = max(self.agree, key=self.agree.get)  # the first of equals: as they are
+        moved = f", zero points moved by {self.moved:+.2f}" if self.moved else ""
+        return f"{self.agree[way]:.0%} of the codes are the twin's, {way}{moved}"
+
     def figure(self) -> Picture:
         """Histograms of the codes, and of the zero points where there are any."""
-        way = max(self.agree, key=self.agree.get)  # the first of equals: as they are
         short = self.layer.removeprefix("model.layers.")
-        moved = f", zero points moved by {self.moved:+.2f}" if self.moved else ""
-        fig, axes = figure(2, f"{short}: {self.agree[way]:.0%} of the codes are the twin's, {way}{moved}")
+        fig, axes = figure(2, f"{short}: {self.said()}")
         for ax, what, of in zip(axes, ("codes", "zero points"), (lambda h: h.codes, lambda h: h.zero), strict=True):
             for k, (name, h, color) in enumerate((("patient", self.patient, BLUE), ("healthy twin", self.twin, ORANGE))):
                 if h is not None and of(h) is not None:
@@ -123,7 +141,8 @@ class Codes:
                     at, share = (values + 0.4 * k - 0.2).tolist(), (counts / counts.sum()).tolist()
                     ax.bar(at, share, width=0.4, color=color, label=name, hatch="" if k else "//")
             ax.set(xlabel=what, ylabel="share")
-        axes[0].legend(frameon=False)
+        if axes[0].patches:  # none where both hold floats
+            axes[0].legend(frameon=False)
         return described(fig, "Histograms of codes and zero points of the patient and its twin.")
 
 
@@ -131,13 +150,17 @@ def codes(patient: Patient, layer: str | None = None) -> Codes:
     """Of a layer; None: the one whose output is furthest from the twin's. Raises KeyError for one that is not there."""
     from qcourse.study.clinic.instruments import examine
 
-    layer = layer or examine(patient, "errors by layer").worst
+    why = "asked for"
+    if layer is None:
+        errors = examine(patient, "errors by layer")
+        layer, ill = errors.worst, errors.worst in errors.struck
+        why = "furthest from the twin's" if ill else "no linear layer errs alone: the first one"
     layer = "lm_head" if layer == "logits" else layer
     mine, twin = patient.model.linears(), patient.reference.linears()
     if layer not in mine or layer not in twin:
         raise KeyError(f"{layer!r} is no linear layer of both models: {', '.join(list(twin)[:7])} …")
     a, b = held_by(mine[layer]), held_by(twin[layer])
     if a is None or b is None:
-        return Codes(layer, a, b, dict.fromkeys(WAYS, 0.0), None)
+        return Codes(layer, a, b, dict.fromkeys(WAYS, 0.0), None, why)
     same = (n for n, m in twin.items() if n != layer and (h := held_by(m)) is not None and torch.equal(h.codes, a.codes))
-    return Codes(layer, a, b, agreement(a.codes, b.codes), next(same, None))
+    return Codes(layer, a, b, agreement(a.codes, b.codes), next(same, None), why)

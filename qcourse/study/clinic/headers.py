@@ -29,7 +29,7 @@ class Headers:
         rows += [(n, "missing", "there") for n in self.missing] + [(n, "there", "missing") for n in self.surplus]
         rows += [(n, *v) for n, v in self.retyped.items()]
         rows += [(f"bytes of {leaf}", f"differ in {k} of {n}", "") for leaf, (k, n) in self.changed.items() if k]
-        rows += [(n, *(f"{x:.4g}" for x in v)) for n, v in self.numbers.items()]
+        rows += [(n, *(f"{x:.7g}" for x in v)) for n, v in self.numbers.items()]
         return Table(("", "patient", "twin"), rows or [("nothing differs", "", "")])
 
     def figure(self) -> Picture:
@@ -39,9 +39,9 @@ class Headers:
             "surplus": len(self.surplus),
         }
         count |= {"other dtype or shape": len(self.retyped), "keys of the config": len(self.config)}
-        return bars(
-            list(count), list(count.values()), f"{sum(count.values())} differences between the two folders", "number"
-        )
+        tensors = sum(k for k, _ in self.changed.values()) + len(self.missing) + len(self.surplus)
+        title = f"Tensors that differ, are missing or too many: {tensors}; keys of the config: {len(self.config)}"
+        return bars(list(count), list(count.values()), title, "number")
 
 
 def headers(patient: Patient, layer: str | None = None) -> Headers:

@@ -25,30 +25,35 @@ class Instrument:
 INSTRUMENTS: dict[str, Instrument] = {
     "errors by layer": Instrument(
         "Which layers do something else than the twin's, on the same input?",
-        "An error alone points at a layer; in the running model it spreads to all that come after. No KV cache is used.",
+        "‖y − y_twin‖ / ‖y_twin‖ at every norm and linear layer, and of the logits. An error alone points at a layer; in "
+        "the running model it spreads to all that come after. A fold moves a factor from one place to the next: where it "
+        "was not made, both differ. No KV cache is used.",
         errors,
     ),
     "codes": Instrument(
         "Which codes, scales and zero points does a layer hold, and whose are they?",
-        "As the loader reads them. Along the axis whose groups made the scales nearly every group has a code at an end. "
-        "Blank where a layer holds floats.",
+        "W (N, K): N outputs, K inputs. As the loader reads them. Along the axis whose groups made the scales nearly every "
+        "group has a code at an end (not where codes were sorted or moved before: act_order, GPTQ; nor at 2 bits, where any "
+        "group has). Blank: floats, or no zero points. Some codes agree by chance.",
         codes,
         one=True,
     ),
     "positions": Instrument(
         "At which positions of a text does the patient go wrong?",
-        "Position 0 sees itself alone: there no rotation, no cache and no neighbour plays a part.",
+        "Position 0 sees itself alone: there no rotation and no neighbour plays a part (a cache does: its own value goes "
+        "through it). Bins that begin early hold few targets, all of windows that begin alike.",
         positions,
     ),
     "headers": Instrument(
         "In which names, dtypes, shapes, keys and bytes do the two folders differ?",
-        "Only what differs is listed. What a config does not say differs as well as what it says.",
+        "Only what differs is listed; what both folders say, or both leave out, is not.",
         headers,
     ),
     "loudness": Instrument(
         "How loud is the input of each layer, beside the twin's and that of bf16?",
-        "Slope: log(patient/twin) over log(bf16/twin), channel by channel. 0: as quiet as the twin. +1: as loud as bf16. "
-        "−1: divided twice. Blank: the twin is as loud as bf16 there, or channels follow no line.",
+        "The largest |x| of an input. Slope: log(patient/twin) over log(bf16/twin), channel by channel. 0: as quiet as the "
+        "twin. +1: as loud as bf16. −1: divided twice. Blank: the twin is about as loud as bf16 there, or channels follow "
+        "no line.",
         loudness,
     ),
     "meter": Instrument(

@@ -15,13 +15,15 @@ from qcourse.study.plots import lines
 @dataclass(frozen=True)
 class Protocol:
     """The meter that the patient came with, and the right one on the same model. seen: the share of scored windows that
-    calibration had read, None where nothing was calibrated · other: the right meter on windows that nobody looked at."""
+    calibration had read, None where nothing was calibrated · twin: its bits a byte, right meter · other: both on windows
+    that nobody looked at, right meter."""
 
     own: Reading
     right: Reading
     markers: int
     next_id: float
     seen: float | None
+    twin: float
     other: tuple[float, float]
 
     def table(self) -> Table:
@@ -36,6 +38,7 @@ class Protocol:
                 ("targets", self.own.targets.numel(), self.right.targets.numel()),
                 ("bytes", self.own.num_bytes, self.right.num_bytes),
                 ("bits/byte of the patient", f"{self.own.bits:.4f}", f"{self.right.bits:.4f}"),
+                ("bits/byte of the twin", "", f"{self.twin:.4f}"),
                 ("scored windows that calibration read", "no calibration" if self.seen is None else f"{self.seen:.0%}", ""),
                 ("bits/byte of the patient on other windows", "", f"{self.other[0]:.4f}"),
                 ("bits/byte of the twin on other windows", "", f"{self.other[1]:.4f}")]  # fmt: skip
@@ -44,8 +47,11 @@ class Protocol:
     def figure(self) -> Picture:
         """Nats of the first targets."""
         m = min(24, self.own.nats.shape[1], self.right.nats.shape[1])
-        title = "The two meters agree, target by target" if torch.equal(self.own.targets, self.right.targets) else (
-            f"Markers in front: {self.markers}; targets that are the next id: {self.next_id:.0%}")  # fmt: skip
+        title = "The two meters agree, target by target"
+        if not torch.equal(self.own.targets, self.right.targets):
+            title = f"Markers in front: {self.markers}; targets that are the next id: {self.next_id:.0%}"
+        elif self.seen:
+            title = f"Calibration has read {self.seen:.0%} of the windows that are scored"
         series = {
             "the patient's meter": self.own.nats[:, :m].mean(0).tolist(),
             "the right meter": self.right.nats[:, :m].mean(0).tolist(),
@@ -65,4 +71,4 @@ def protocol(patient: Patient, layer: str | None = None) -> Protocol:
     if ids is not None:
         known = {bytes(row[1:33].numpy().tobytes()) for row in ids.contiguous()}
         seen = sum(bytes(row[:32].contiguous().numpy().tobytes()) in known for row in body) / len(body)
-    return Protocol(own, right, markers, next_id, seen, patient.elsewhere)
+    return Protocol(own, right, markers, next_id, seen, patient.healthy.bits, patient.elsewhere)

@@ -12,6 +12,7 @@ from qcourse.study.clinic.seen import alone, apart, traffic
 from qcourse.study.picture import Picture, Table
 from qcourse.study.plots import BLUE, ORANGE, described, figure, lines
 
+STRAIGHT = 0.4  # of what lies along the line: more beside it, and channels follow none; codes of 2 bits come to 0.5
 SAME = 1e-4  # relative: below it two layers do the same, in fp32 summed in another order
 
 
@@ -62,19 +63,19 @@ def errors(patient: Patient, layer: str | None = None) -> Errors:
 
 @dataclass(frozen=True)
 class Positions:
-    """starts: the first position of each bin · nats: the patient's less the twin's, a token · agree: share of positions with
-    the same likeliest id."""
+    """starts: the first position of each bin · targets: in it, of all windows · nats: the patient's less the twin's, a token
+    · agree: share of positions with the same likeliest id."""
 
     starts: tuple[int, ...]
+    targets: tuple[int, ...]
     nats: tuple[float, ...]
     agree: tuple[float, ...]
 
     def table(self) -> Table:
         """A row for each bin."""
-        rows = zip(self.starts, self.nats, self.agree, strict=True)
-        return Table(
-            ("from position", "added nats/token", "same likeliest id"), [(s, f"{x:+.3f}", f"{a:.1%}") for s, x, a in rows]
-        )
+        rows = zip(self.starts, self.targets, self.nats, self.agree, strict=True)
+        head = ("from position", "targets", "added nats/token", "same likeliest id")
+        return Table(head, [(s, n, f"{x:+.3f}", f"{a:.1%}") for s, n, x, a in rows])
 
     def figure(self) -> Picture:
         """Agreement over the position."""
@@ -92,7 +93,8 @@ def positions(patient: Patient, layer: str | None = None) -> Positions:
     cut = [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
     nats = tuple((own.nats - twin.nats)[:, s].mean().item() for s in cut)
     agree = tuple((own.top1 == twin.top1)[:, s].float().mean().item() for s in cut)
-    return Positions(tuple(edges[:-1]), nats, agree)
+    targets = tuple(own.nats[:, s].numel() for s in cut)
+    return Positions(tuple(edges[:-1]), targets, nats, agree)
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ class Loudness:
             return None
         x, y = x - x.mean(), y - y.mean()
         slope = (x @ y / (x @ x)).item()
-        straight = (y - slope * x).norm() < 0.6 * x.norm()
+        straight = (y - slope * x).norm() < STRAIGHT * x.norm()
         return slope if straight else None
 
     def slopes(self) -> dict[str, float | None]:
