@@ -71,15 +71,11 @@ def explained(number: int) -> list[str]:
 
 
 def homes() -> Table:
-    """A row for each invariant."""
+    """A row for each invariant; of exercises (A1) and questions (A2) how many explain it."""
     rows = []
     for number, (law, home) in enumerate(zip(INVARIANTS, HOMES, strict=True), 1):
-        places = (
-            home.predicted,
-            home.measured,
-            [f"lab {task}" for task in home.practised],
-            explained(number),
-            home.debugged,
-        )
+        told = explained(number)
+        said = [f"{sum(key.startswith(a) for key in told)} of {a}" for a in ("A1", "A2")]
+        places = (home.predicted, home.measured, [f"lab {task}" for task in home.practised], said, home.debugged)
         rows.append((f"{number}. {law}", *(", ".join(p) for p in places)))
     return Table(("invariant", "predicted", "measured", "practised", "explained", "debugged"), rows)

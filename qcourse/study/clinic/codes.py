@@ -127,7 +127,7 @@ class Codes:
         if not self.told():
             return "no codes here, or none in the twin"
         way = max(self.agree, key=self.agree.get)  # the first of equals: as they are
-        moved = f", zero points moved by {self.moved:+.2f}" if self.moved else ""
+        moved = f",\nzero points moved by {self.moved:+.2f}" if self.moved else ""
         return f"{self.agree[way]:.0%} of the codes are the twin's, {way}{moved}"
 
     def figure(self) -> Picture:
@@ -142,7 +142,7 @@ class Codes:
                     ax.bar(at, share, width=0.4, color=color, label=name, hatch="" if k else "//")
             ax.set(xlabel=what, ylabel="share")
         if axes[0].patches:  # none where both hold floats
-            axes[0].legend(frameon=False)
+            axes[0].legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
         return described(fig, "Histograms of codes and zero points of the patient and its twin.")
 
 

@@ -48,7 +48,7 @@ class Errors:
         ax.plot(at, [max(e, low) for e in self.running.values()], "s", ms=3, color=ORANGE, label="in the running model")
         ax.set_xticks(at, short, rotation=90, size=7)
         ax.set(yscale="log", ylim=(low / 2, None), ylabel="relative error")
-        ax.legend(frameon=False)
+        ax.legend(frameon=False, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2)
         worst = f"The worst linear layer is {self.worst}, {self.alone[self.worst]:.2g}" if self.struck else "None is wrong"
         return described(fig, f"A bar for each place, its relative error on the twin's input. {worst}.")
 
