@@ -156,7 +156,7 @@ def test_a_mended_folder_a_mended_model_and_a_number_are_taken(ward, tmp_path):
     said = {"checkpoint_format": "gptq_v2", "format": "gptq_v2"}
     spoil(p.folder, tmp_path / "a", lambda config, tensors: config["quantization_config"].update(said))
     verdict = diagnose(p, p.case.name, tmp_path / "a")
-    assert verdict and verdict.cause and "Headers shows it" in verdict.said
+    assert verdict and verdict.cause and "Seen in “headers”" in verdict.said
     assert diagnose(p, p.case.name, load_model(tmp_path / "a")) and diagnose(p, p.case.name, p.elsewhere[1] + 0.5 * FLOOR)
     assert not diagnose(p, p.case.name, p.folder).mended and not diagnose(p, p.case.name, p.damaged)
     assert "mend it" in diagnose(p, p.case.name).said and diagnose(p, p.case.name).cause

@@ -48,7 +48,7 @@ def diagnose(patient: Patient, cause: str, mended: nn.Module | Path | Meter | fl
     true = patient.case
     if cause != true.name:
         return Verdict(False, f"No: {differs(patient, cause)}", False, False)
-    shown = f"Yes, {true.name}: {true.cause} {true.instrument.capitalize()} shows it: {true.looks}."
+    shown = f"Yes, {true.name}: {true.cause} Seen in “{true.instrument}”: {true.looks}."
     if mended is None:
         return Verdict(False, f"{shown} Now mend it, and hand in the model, its folder or its number.", True, False)
     if true.kind == "meter" and isinstance(mended, (nn.Module, Path)):
