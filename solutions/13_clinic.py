@@ -99,7 +99,7 @@ check("13.1", errors_alone)
 #
 # | | | |
 # |---|---|---|
-# | in | `codes`, `twin_codes` | uint8, `(N, K)`: 0 … 15, K even |
+# | in | `codes`, `twin_codes` | uint8, `(N, K)`: 0 … 15, K even; no two rows of the twin's are alike |
 # | | `zeros`, `twin_zeros` | uint8, `(N, K/G)` |
 # | out | | one of `"nothing"`, `"zero points"`, `"nibbles"`, `"rows"`, `"another"` |
 
@@ -161,7 +161,7 @@ check("13.3", swap_nibbles)
 # ## 13.4 · A fold too few, or one too many
 #
 # SmoothQuant divides a norm's gain by s, channel by channel, and multiplies the columns of the matrices behind it by s. If the
-# first half is forgotten, the input of those matrices is too loud; if it is done twice, too quiet. In the file nothing looks
+# first half is forgotten, the input of those matrices is too loud by s (where s < 1, too quiet); if it is done twice, the other way round. In the file nothing looks
 # strange. What one can hear is the loudness of each channel (its largest |x| on some text), in three models:
 #
 # $$s = \frac{\text{plain}}{\text{twin}} \qquad\quad \frac{\text{patient}}{\text{twin}} \approx \begin{cases} 1 & \text{healthy} \\ s & \text{forgotten} \\ 1/s & \text{twice} \end{cases}$$
@@ -280,6 +280,11 @@ examine(p, "errors by layer").figure()
 # More cells are yours. When you know the cause, mend it: `spoil(p.folder, somewhere, change)` writes a copy of the folder on which
 # `change(config, tensors)` has worked, in place; it mends as well. Where the meter was wrong, the model needs no mend: the right
 # meter's number is asked. `diagnose(p, cause, mended)` tells what it thinks of a cause and a mended folder before you report.
+# `CASES[cause].mend` says what to do. Where codes or scales have to be made again and you have no way to make them, put the twin's
+# tensors (`held(p.reference_folder)`) in their place.
+#
+# Let your function mend and score, rather than type the number in: the windows are cut out of the files of the Python that runs it, and
+# whoever grades may run another one.
 #
 # | | | |
 # |---|---|---|

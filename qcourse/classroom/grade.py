@@ -47,7 +47,7 @@ def grade(
     if submissions.is_file() and not zipfile.is_zipfile(submissions):
         raise ValueError(f"{submissions}: a folder of notebooks, or the zip that Canvas or Moodle makes, expected")
     files = collect(submissions, int(limits.notebook_mb * MB))
-    store = Store(out, seed, seeds)
+    store = Store(out, seed, seeds, patients is not None)
     with store.locked(), closing(Judge()) as judge:
         labs = lab_table(judge)
         units = plan(files, labs, store.seed, limits, store.seeds, handed_out)
@@ -55,7 +55,7 @@ def grade(
         runnable = [u for u in units if u.reason is None]
         results |= {u: with_notes(u, r) for u in runnable if (r := store.get(u.student, u.lab, u.mark)) is not None}
         todo = [u for u in runnable if u not in results]
-        job = job_maker(store, limits, [submissions, out])
+        job = job_maker(store, limits, [submissions, out, *filter(None, [patients])])
         for unit, answer in counted(run(todo, job, workers, scheduler, judge), len(results), len(units), progress):
             results[unit] = complete(unit, answer, labs, store)
         ordered = [results[u] for u in units]

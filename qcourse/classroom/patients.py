@@ -1,6 +1,6 @@
 """Each student a patient of the clinic (lab 13): a table student → number, made from a roster, read by the grader.
 
-    qcourse patients roster.csv --out patients.csv          a column of names → student,patient
+    qcourse patients roster.csv --out patients.csv          names → student,patient
     qcourse grade SUBMISSIONS --out REPORT --patients patients.csv
 
 A number draws a patient whole (`study.clinic`), so the table is all that has to be kept; the class's own number makes
@@ -11,11 +11,12 @@ compared.
 import csv
 import hashlib
 import re
-import secrets
 from pathlib import Path
 
+from qcourse.classroom.names import readable
+
 HEAD = ("student", "patient")
-NAMES = ("student", "name", "id", "user", "username", "email")  # what the first cell of a roster's header may say
+HEADER = re.compile(r"(full|first|last|user|student)?[ _]?(students?|name|id|user|username|e-?mail)")
 MOST = 1 << 31  # numbers are below it, as study.clinic.for_student gives them
 LAB = "13"  # whose last task is the patient
 LMS_NUMBER = re.compile(r" \(\d+\)$")
@@ -28,25 +29,24 @@ def number_for(student: str, class_number: int) -> int:
 
 
 def read_roster(path: Path) -> list[str]:
-    """Names from the first column of a text or CSV file, in order; a header is passed over.
+    """Names in order: the first column of a .csv file, each line of any other; a header is passed over.
 
-    Raises FileNotFoundError, or ValueError for a file that is no text, holds no name, or holds one twice.
+    Raises FileNotFoundError, or ValueError for a file that is no text, holds no name, one twice, or one that a spreadsheet
+    would take for a formula.
     """
-    rows = table_of(path)
-    if rows and rows[0][0].lower() in NAMES:
-        rows = rows[1:]
-    names = [row[0] for row in rows]
+    rows = table_of(path, path.suffix.lower() == ".csv")
+    names = [row[0] for row in rows[bool(rows) and HEADER.fullmatch(rows[0][0].lower()) is not None :]]
     if not names:
-        raise ValueError(f"{path}: no name in its first column; a text file with a student a line expected, or a CSV")
-    twice = sorted({n for n in names if names.count(n) > 1})
-    if twice:
+        raise ValueError(f"{path}: no name in it; a text file with a student a line expected, or a .csv")
+    if twice := sorted({n for n in names if names.count(n) > 1}):
         raise ValueError(f"{path}: {twice[0]!r} stands there more than once; two students need two names")
+    if odd := [n for n in names if n[0] in "=+-@"]:
+        raise ValueError(f"{path}: {odd[0][:80]!r} begins as a spreadsheet's formula does; a name expected")
     return names
 
 
-def hand_out(names: list[str], class_number: int | None = None) -> dict[str, int]:
-    """name → number of the patient; class_number: drawn if left out."""
-    class_number = secrets.randbelow(MOST) if class_number is None else class_number
+def hand_out(names: list[str], class_number: int) -> dict[str, int]:
+    """name → number of the patient."""
     return {name: number_for(name, class_number) for name in names}
 
 
@@ -59,28 +59,44 @@ def write_table(path: Path, patients: dict[str, int]) -> None:
 
 def read_table(path: Path) -> dict[str, int]:
     """What `write_table` wrote. Raises FileNotFoundError, or ValueError naming the line that is none of it."""
-    rows = table_of(path)
+    rows = table_of(path, True)
     if not rows or tuple(rows[0]) != HEAD:
         raise ValueError(f"{path}: the first line must be {','.join(HEAD)}, as `qcourse patients` writes it")
     found: dict[str, int] = {}
     for row in rows[1:]:
-        if len(row) != 2 or not (row[1].isascii() and row[1].isdigit() and int(row[1]) < MOST) or row[0] in found:
+        number = row[1] if len(row) == 2 and re.fullmatch(r"[0-9]{1,10}", row[1]) else ""
+        if not number or int(number) >= MOST or row[0] in found:
             why = "a second time" if row[0] in found else f"a name and a number below {MOST} expected"
             raise ValueError(f"{path}: {','.join(row)[:80]!r}: {why}")
-        found[row[0]] = int(row[1])
+        found[row[0]] = int(number)
     return found
 
 
-def table_of(path: Path) -> list[list[str]]:
-    """The cells of a CSV or text file, without empty lines and the blanks around them."""
+def table_of(path: Path, is_csv: bool) -> list[list[str]]:
+    """The rows of a text or CSV file, names as the grader spells them (`names.readable`); empty lines are left out.
+
+    Raises ValueError for a file that is none, and for a row without a name.
+    """
     try:
         with open(path, newline="", encoding="utf-8-sig") as f:
-            rows = [[cell.strip() for cell in row] for row in csv.reader(f)]
+            lines = f.read().splitlines()
+            semicolons = any(";" in line for line in lines) and not any("," in line for line in lines)
+            rows = csv.reader(lines, delimiter=";" if semicolons else ",", strict=True) if is_csv else ([x] for x in lines)
+            rows = [[cell.strip() for cell in row] for row in rows]
     except (UnicodeDecodeError, csv.Error) as e:
         raise ValueError(f"{path} cannot be read as text ({e}); a CSV in UTF-8 expected") from None
-    return [row for row in rows if row and row[0]]
+    rows = [row for row in rows if any(row)]
+    if nameless := [row for row in rows if not row[0]]:
+        raise ValueError(f"{path}: {','.join(nameless[0])[:80]!r}: a name in the first column expected")
+    return [[readable(row[0]), *row[1:]] for row in rows]
 
 
-def patient_of(patients: dict[str, int], student: str) -> int | None:
-    """A student's number: by the name as the grader has it, or without the LMS's number behind it; None if unknown."""
-    return patients.get(student, patients.get(LMS_NUMBER.sub("", student)))
+def patient_of(patients: dict[str, int], student: str, lms: bool = False) -> int | None:
+    """A student's number, by the name as the grader has it; from an LMS, also without its number. None: unknown."""
+    return patients.get(student, patients.get(LMS_NUMBER.sub("", student)) if lms else None)
+
+
+def without_work(patients: dict[str, int], results: list[dict]) -> list[str]:
+    """The names of a table that no graded notebook of LAB was found for: not handed in yet, or spelled otherwise."""
+    known = {r["student"] for r in results if r["lab"] == LAB}
+    return [name for name in patients if name not in known | {LMS_NUMBER.sub("", student) for student in known}]

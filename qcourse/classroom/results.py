@@ -3,7 +3,8 @@
     OUT/.results/grading.json       marks the folder as ours; holds the hidden seed
     OUT/.results/<key>.json         one result: written beside, flushed, then renamed; so it is there whole or not at all
 
-A result is valid for the notebook's bytes, the course's version (a changed check grades again), the seed and the limits.
+A result is valid for the notebook's bytes, the course's version (a changed check grades again), the seed, the limits, and
+the patient of lab 13 that was handed out.
 """
 
 import fcntl
@@ -28,10 +29,11 @@ def fingerprint(data: bytes, seed: int, limits: dict) -> str:
 class Store:
     """The results of one grading, under OUT."""
 
-    def __init__(self, out: Path, seed: int | None, seeds: int | None = None):
+    def __init__(self, out: Path, seed: int | None, seeds: int | None = None, patients: bool = False):
         """Open or begin: `seed` of the hidden tests, `seeds` draws of each. What is left out is drawn (or 3), and kept.
+        patients: whether each student's own is asked for.
 
-        Raises ValueError if OUT holds something that is not a grading, or was begun with others.
+        Raises ValueError if OUT holds something that is not a grading, was begun with others, or with patients.
         """
         self.out, self.folder = out, out / ".results"
         mark = self.folder / "grading.json"
@@ -46,6 +48,12 @@ class Store:
             begun = {"seed": secrets.randbelow(2**31) if seed is None else seed, "seeds": DRAWS if seeds is None else seeds}
             write(mark, json.dumps(begun))
         kept = {"seeds": DRAWS} | json.loads(mark.read_text())
+        if patients and not kept.get("patients"):
+            write(mark, json.dumps(kept | {"patients": True}))
+        elif kept.get("patients") and not patients:
+            raise ValueError(
+                f"--out {out} was graded with --patients; give the table again: without it any patient would count"
+            )
         self.seed, self.seeds = kept["seed"], kept["seeds"]
         for name, asked in (("seed", seed), ("seeds", seeds)):
             if asked is not None and asked != kept[name]:

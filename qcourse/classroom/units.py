@@ -16,6 +16,7 @@ from qcourse.classroom.results import fingerprint
 from qcourse.classroom.submissions import Found
 
 MB = 1 << 20
+SEVERAL = "several files bear this name"
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def unit_of(found: Found, labs: dict, seed: int, limits: Limits, seeds: int, pat
         data = found.read(int(limits.notebook_mb * MB))
         lab = parse(data, found.name).lab or ""
         if lab == LAB and patients is not None:
-            patient = patient_of(patients, found.student)
+            patient = patient_of(patients, found.student, found.owner.source[0] == "lms")
             look = () if patient is not None else ("no patient was handed out to this name: any patient was taken",)
         told = {} if patient is None else {"patient": patient}
         mark = fingerprint(data, seed, {"seeds": seeds} | vars(limits) | told)
@@ -95,7 +96,7 @@ def apart(group: list[Unit]) -> list[Unit]:
     if not rest:
         return [first]
     names = ", ".join(shown(u) for u in [first, *rest])
-    said = (f"several files bear this name, and nothing says that they are one student's: {names}; a row for each",)
+    said = (f"{SEVERAL}, and nothing says that they are one student's: {names}; a row for each",)
     rows = [first, *(replace(u, student=f"{u.student} [{shown(u)}]") for u in rest)]
     return [replace(u, look=(*u.look, *said)) for u in rows]
 
@@ -124,7 +125,7 @@ def alike(units: list[Unit]) -> list[Unit]:
     done = []
     for unit in units:
         others = sorted(names[unit.found.owner.like] - {unit.student})
-        if others and not any("bear this name" in said for said in unit.look):
+        if others and not any(said.startswith(SEVERAL) for said in unit.look):
             said = f"this name looks like {', '.join(others)[:200]}: one student, or two?"
             unit = replace(unit, look=(*unit.look, said))
         done.append(unit)

@@ -58,10 +58,6 @@ def grade_notebook(
             look += [note for note in seen if note not in look]
         errors = [{"cell": i + 1, **e} for i, e in sorted(remote.errors.items())]
         notes = [*book.notes, *odd_cells(remote)]
-    if lab == LAB:
-        from qcourse.checks.lab13.own_patient import drawn
-
-        drawn.cache_clear()  # with the last word on a patient its folders go
     return {"tasks": tasks, "notes": notes, "look": look, "errors": errors, "isolation": remote.notes}
 
 
@@ -101,14 +97,17 @@ def judge_task(remote, task, seed: int, seeds: int = 3) -> tuple[dict, list[str]
 def one_draw(remote, task, number: int) -> dict:
     """A task judged on one draw; a judge that stumbles over an answer counts it as wrong, and says so."""
     from qcourse.checks.judge import judge
-    from qcourse.classroom.remote import Proxy
+    from qcourse.classroom.remote import Proxy, SandboxFailed
 
     limits = remote.limits
-    patient = replace(task, seconds=limits.task_seconds + 2 * limits.grace)  # the proxy keeps the time
-    proxy = Proxy(remote, task.id, task.function)
+    allowed = max(limits.task_seconds, task.seconds)
+    patient = replace(task, seconds=allowed + 2 * limits.grace)  # the proxy keeps the time
+    proxy = Proxy(remote, task.id, task.function, allowed)
     try:
         told = judge(patient, proxy, number).data(hide_seed=True)
         result = {"notes": list(told["notes"])} | {k: told[k] for k in KEPT}
+    except OSError as e:  # no place to write a patient to: ours, not the student's
+        raise SandboxFailed(f"the judge cannot write: {e}") from e
     except Exception as e:
         message = f"your answer could not be compared ({type(e).__name__}: {str(e)[:200]})"
         nothing = {p.name: False for p in task.properties}
@@ -116,7 +115,7 @@ def one_draw(remote, task, number: int) -> dict:
     if proxy.uses and not task.borrows and not result["notes"]:
         result["notes"] = [f"{task.id} calls the package: {', '.join(proxy.uses)}"]
     result |= {"hung": proxy.over is not None, "final": False}
-    result["message"] = result["message"].replace(f"within {patient.seconds:g} s", f"within {limits.task_seconds:g} s")
+    result["message"] = result["message"].replace(f"within {patient.seconds:g} s", f"within {allowed:g} s")
     if proxy.over is not None and proxy.over.kind == "Missing":
         message = f"{proxy.over.message}. Was its cell deleted, or did it fail before the definition?"
         result |= {"outcome": "not attempted", "score": 0.0, "message": message, "final": True}
@@ -159,8 +158,17 @@ def main() -> None:
                 result = grade_notebook(zygote, data, *told, job.get("patient"))
             except (SandboxFailed, Exception) as e:  # the first is not an Exception
                 result = {"failed": str(e) if isinstance(e, SandboxFailed) else f"{type(e).__name__}: {e}"[:500]}
+            forget_patients(job["lab"])
         out.write(json.dumps(result) + "\n")
         out.flush()
+
+
+def forget_patients(lab: str) -> None:
+    """With the last word on a patient its folders go."""
+    if lab == LAB:
+        from qcourse.checks.lab13.own_patient import drawn
+
+        drawn.cache_clear()
 
 
 def _listen(jobs: queue.Queue) -> None:

@@ -38,7 +38,8 @@ METHODS = (
      "06 §4", "", ""),
     ("optimal brain surgery", "the closed answer to where the free weights should go when one is fixed. Hassibi & Stork "
      "1993.", "06 §2", "", ""),
-    ("act_order", "the order in which GPTQ takes columns, the loudest input first: none, static or group.", "06 §6",
+    ("act_order", "the order in which GPTQ takes columns, the loudest input first. static: groups stay those of the file; "
+     "group: neighbours in the order share a scale (g_idx).", "06 §6",
      "desc_act (GPTQ's files); `actorder` (compressed-tensors)", ""),
     ("g_idx", "a tensor of GPTQ files, (K): the group of each input channel, where groups were formed along the order.",
      "02 §5", "", ""),

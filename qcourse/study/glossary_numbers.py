@@ -22,7 +22,7 @@ NUMBERS = (
      ""),
     ("zero point", "the code that stands for the real number 0: q = round(w/s) + z, ŵ = s·(q − z). It shifts a grid to "
      "where the data lies.", "01 §4", "`zero_point` (compressed-tensors); `qzeros` (GPTQ, AWQ)", ""),
-    ("float zero point", "a shift stored as a float in weight units, ŵ = s·q − m: fractions of a step survive, and the "
+    ("float zero point", "a shift stored as a float in weight units, ŵ = s·q − c: fractions of a step survive, and the "
      "level at exactly 0 is lost.", "07 §5", "", "FZERO"),
     ("minimum", "the smallest value of a block or group, stored beside its scale instead of a zero point: ŵ = s·q + m. "
      "K-quants store −m.", "02 §7", "`m` (GGUF)", "minima"),

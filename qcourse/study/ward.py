@@ -87,7 +87,7 @@ def ward_figure(patients: dict[str, Patient]) -> Picture:
     finds = {name: way[-1][0].instrument for name, way in ways() if name in patients}
     seen = {i: sum(s[i] for s in sees.values()) for i in across}
     most = max(across, key=seen.get)
-    title = f"No instrument sees all: {most} {seen[most]} of {len(names)}, and a ring names no cause"
+    title = f"The instrument that sees most, {most}, sees {seen[most]} of {len(names)}; and a ring names no cause"
     fig, ax = figure(1, title, 9, 0.9 + 0.3 * len(names))
     for y, name in enumerate(names):
         for x, instrument in enumerate(across):

@@ -705,7 +705,7 @@ METER = [
 # --- 13.6
 OWN_TWINS_SCALES = """
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 from qcourse.models.loader import load_model
 from qcourse.study.clinic import RIGHT, held, patient, spoil
 
@@ -713,9 +713,10 @@ def my_patient():
     p = patient(4763)
     _, twin = held(p.reference_folder)
     change = lambda config, tensors: tensors.update({n: t for n, t in twin.items() if "global" in n})
-    out = Path(mkdtemp())
-    spoil(p.folder, out, change)
-    return np.int64(4763), "global scale inverted", np.float64(RIGHT.read(load_model(out), p.other_text).bits)
+    with TemporaryDirectory() as out:
+        spoil(p.folder, Path(out), change)
+        bits = np.float64(RIGHT.read(load_model(Path(out)), p.other_text).bits)
+    return np.int64(4763), "global scale inverted", bits
 """
 OWN_METER = """
 from qcourse.study.clinic import RIGHT, patient

@@ -129,7 +129,7 @@ MISTAKES = (
         "divided by the patient's norm",
         measured(by_patient),
         "You divided by the norm of the patient's output. A layer that is a million times too loud then has an error of "
-        "1, like one that gives noise. Which of the two outputs is the one that can be trusted as a unit?",
+        "1, and one that gives nearly nothing a huge one. Which of the two outputs can be trusted as a unit?",
         "Relative to the twin: / ‖y_twin‖.",
         also=(
             measured(lambda a, b: (a - b).norm() / (a.norm() + b.norm())),

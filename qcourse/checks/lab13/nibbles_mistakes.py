@@ -120,7 +120,7 @@ MISTAKES = (
     Mistake(
         "one byte of four",
         each(lambda w: (w & 0xF) << 4 | w >> 4 & 0xF),
-        "You mended the lowest byte, or the lowest and no more of the word is left. A word has four of them, and the mask "
+        "You mended the lowest byte, or kept only the lowest. A word has four of them, and the mask "
         "0x0F covers one. How does the mask for all four look?",
         "All four bytes of a word are mended.",
         also=(
@@ -133,8 +133,8 @@ MISTAKES = (
     Mistake(
         "words exchanged",
         along(1),
-        "Whole words are in each other's place, each as it was. The codes that changed places lie in the same word, eight "
-        "of which it holds. On which level did the accident happen?",
+        "Whole words are in each other's place, each as it was. The codes that changed places lie in one word, which "
+        "holds eight of them. On which level did the accident happen?",
         "A word stays where it is; codes move inside of it.",
         also=(along(0), lambda words: words.flip(1), lambda words: words.flip(0)),
     ),

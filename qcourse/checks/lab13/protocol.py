@@ -23,14 +23,13 @@ def expected(inputs: Tensor, targets: Tensor, bos: int, read: Tensor) -> tuple[i
     return markers, sum(a == b for a, b in pairs) / len(pairs), sum(hits) / len(hits)
 
 
-def text(g, n: int, length: int, separators: bool = True) -> Tensor:
+def text(g, n: int, length: int) -> Tensor:
     """n windows of few different ids, 10 … 15, none like another in its first ids; the marker stands inside as well, where
     a document ends: in every window, once in the first and twice in the last."""
     while True:
         ids = 10 + draw.codes(g, 0, WORDS - 1, n, length, dtype=torch.int64)
-        if separators:
-            ids[torch.arange(n), 1 + draw.codes(g, 0, T - 2, n, dtype=torch.int64)] = BOS
-            ids[-1, length - 1] = BOS
+        ids[torch.arange(n), 1 + draw.codes(g, 0, T - 2, n, dtype=torch.int64)] = BOS
+        ids[-1, length - 1] = BOS
         if len(ids[:, :T].unique(dim=0)) == n:
             return ids
 

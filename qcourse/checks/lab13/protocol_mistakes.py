@@ -70,8 +70,8 @@ MISTAKES = (
         "the last column counted",
         audited(follows=lambda i, t: float((t[:, :-1] == i[:, 1:]).sum()) / t.numel()),
         "The last target of a window has no input behind it to be compared with. You counted it as wrong or as right, or "
-        "met it with the next window's marker, so even a right meter would not get 100 %, or a wrong one too much. How many "
-        "comparisons are there in a window of m?",
+        "met it with the next window's marker, so even a right meter would not get 100 %, and a wrong one may get too much. "
+        "How many comparisons are there in a window of m?",
         "m − 1 comparisons in a window of m columns.",
         also=(
             audited(follows=flat),

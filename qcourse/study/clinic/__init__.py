@@ -47,7 +47,12 @@ def patient(seed: int | str, case: str | None = None, folder: Path | None = None
     twin, ill = root / "healthy", root / "patient"
     for path in (twin, ill):
         path.mkdir(parents=True)
-    made = Patient(seed, ill, twin, chosen.plant(draw, twin, ill), chosen)
+    try:
+        made = Patient(seed, ill, twin, chosen.plant(draw, twin, ill), chosen)
+    except BaseException:  # Ctrl-C, or no room: nothing is left behind
+        if folder is None:
+            shutil.rmtree(root, ignore_errors=True)
+        raise
     if folder is None:
         weakref.finalize(made, shutil.rmtree, root, ignore_errors=True)
     return made

@@ -1,6 +1,7 @@
 """What a case is, and a patient: two folders, of which one is healthy, and the meter that somebody has read.
 
-A patient is drawn by its seed alone: the same seed gives the same bytes on every machine whose torch rounds alike.
+A patient is drawn by its seed alone: the same seed plants the same bug in the same places everywhere, and the same bytes
+where torch rounds alike and Python is the same, whose own files are the texts.
 """
 
 import hashlib

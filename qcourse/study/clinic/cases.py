@@ -28,7 +28,7 @@ ROWS = (
          "loudness", "one input is as loud as in bf16 (log patient/twin over log bf16/twin: slope +1); only a norm differs",
          "Divide the gain of that norm by s, channel by channel.", plants_folds.forgotten),
     Case("a fold applied twice", "A norm was divided by s twice, the columns behind it were multiplied once.", "file",
-         "loudness", "one input is too quiet by s (log patient/twin over log bf16/twin: slope −1); only a norm differs",
+         "loudness", "one input is quieter than the twin's by what bf16's is louder (slope −1); only a norm differs",
          "Multiply the gain of that norm by s once.", plants_folds.twice),
     Case("Q and K rows not put back", "Rows of Q or K stand in llama.cpp's order, the model reads Hugging Face's.", "file",
          "codes", "all of the twin's rows, in another order, in q_proj or k_proj only; the first position agrees",
@@ -55,7 +55,7 @@ ROWS = (
     Case("a matrix of another layer", "One matrix comes from elsewhere: the same shape, other weights.", "file", "codes",
          "codes that agree with the twin's by chance only, and are those of another layer",
          "Put that layer's own tensors back, from the checkpoint that they belong to.", plants_codes.another),
-    Case("act_order ignored", "g_idx was dropped, so most channels got the scale of another group.", "file", "headers",
+    Case("act_order ignored", "g_idx was dropped, so many channels got the scale of another group.", "file", "headers",
          "g_idx is missing where the twin has it; the codes are the twin's",
          "Write g_idx: the group of each input channel.", plants_codes.order_lost),
 )  # fmt: skip

@@ -57,8 +57,10 @@ def sequence(rows: list[tuple], last: str) -> "Question | str":
     return tree
 
 
-FOLDS = Question("Is one input as loud as in bf16, where the twin's is not (log patient/twin over log bf16/twin: slope +1)?",
-                 "loudness", lambda loud: strongest(loud) > 0, "a fold forgotten", "a fold applied twice")  # fmt: skip
+QUIET = Question("A norm is all that differs: is one input quieter than the twin's by what bf16's is louder (slope −1)?",
+                 "loudness", lambda loud: strongest(loud) < 0, "a fold applied twice", NONE)  # fmt: skip
+FOLDS = Question("A norm is all that differs: is one input as loud as bf16's, where the twin's is not (slope +1)?",
+                 "loudness", lambda loud: strongest(loud) > 0, "a fold forgotten", QUIET)  # fmt: skip
 TREE = sequence(
     [
         ("Is a target anything but the next id of the text?", "meter",
@@ -138,8 +140,9 @@ def tree_text(met: tuple[str, ...] | None = None, tree: "Question | str" = TREE,
 def tree_figure(met: tuple[str, ...] | None = None) -> Picture:
     """The same, drawn: questions down the left, the case of each yes beside it; grey where it was not met yet."""
     lines = tree_text(met).split("\n")
-    named, causes = sum(f"→ {name}" in map(str.strip, lines) for name, _ in ways() if name != NONE), len(list(ways())) - 1
-    fig, ax = figure(1, f"{named} of {causes} causes, one question at a time", 9, 0.5 + 0.26 * len(lines))
+    names = [name for name, _ in ways() if name != NONE]
+    named = sum(f"→ {name}" in map(str.strip, lines) for name in names)
+    fig, ax = figure(1, f"{named} of {len(names)} causes, one question at a time", 9, 0.5 + 0.26 * len(lines))
     for i, line in enumerate(lines):
         leaf, depth = "→" in line, (len(line) - len(line.lstrip())) // 2
         color = GREY if "…" in line else BLUE if leaf else "black"
