@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from functools import lru_cache
 
+from qcourse.checks.compare import structure
 from qcourse.checks.task import HANDED_OUT, Mistake, Property, Task
 from qcourse.options import did_you_mean
 from qcourse.study.clinic import CASES, RIGHT, Patient, patient
@@ -101,7 +102,7 @@ SIGNS: dict[str, Callable[[Patient, str, float], bool]] = {  # what a wrong repo
 
 def same(args: tuple, report: Report, other: Report) -> str | None:
     """Whether a report bears the sign of a mistake (other = (0, its name, 0.0)); no other reports are compared."""
-    if another(report):
+    if structure(report, other) or another(report):
         return "no patient of this student's"
     return None if sign_of(int(report[0]), report[1], float(report[2])) == other[1] else "no such sign"
 
