@@ -10,6 +10,7 @@ import ast
 import importlib.util
 import linecache
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +47,32 @@ class Alternative:
     code: str = ""
 
 
+def changed(code: str, *edits: tuple[str, str]) -> str:
+    """A function's text with edits. Raises ValueError when one does not fit exactly once."""
+    for old, new in edits:
+        if code.count(old) != 1:
+            raise ValueError(f"{old!r} occurs {code.count(old)} times in {code}")
+        code = code.replace(old, new)
+    return code
+
+
+def mutants_of(task: str) -> Callable[..., Mutant]:
+    """mutant(mistake, edits): the solution of a task edited; with `code`, that other answer edited."""
+
+    def mutant(mistake: str | None, edits: tuple = (), code: str = "", outcome: str = "wrong") -> Mutant:
+        if code:
+            return Mutant(task, mistake, code=changed(code, *edits), outcome=outcome)
+        return Mutant(task, mistake, edits, outcome=outcome)
+
+    return mutant
+
+
+def mutants_by_edits(task: str) -> Callable[..., Mutant]:
+    """The same, its edits one behind the other: mutant(mistake, *edits)."""
+    made = mutants_of(task)
+    return lambda mistake, *edits, code="", outcome="wrong": made(mistake, edits, code, outcome)
+
+
 def source_of(lab: str) -> str:
     """The hand-written source of lab "01"."""
     return next((ROOT / "solutions").glob(f"{lab}_*.py")).read_text(encoding="utf-8")
@@ -79,11 +106,10 @@ def edited(task_id: str, item: Mutant | Alternative):
     node = next(n for n in ast.parse(source).body if isinstance(n, ast.FunctionDef) and n.name == name)
     lines = source.splitlines(True)
     before, body, after = lines[: node.lineno - 1], lines[node.lineno - 1 : node.end_lineno], lines[node.end_lineno :]
-    text = "".join(body)
-    for old, new in item.edits:
-        if text.count(old) != 1:
-            raise ValueError(f"{task_id}: {old!r} occurs {text.count(old)} times in {name}")
-        text = text.replace(old, new)
+    try:
+        text = changed("".join(body), *item.edits)
+    except ValueError as e:
+        raise ValueError(f"{task_id}, {name}: {e}") from None
     return functions("".join(before) + text + "".join(after))[name]
 
 

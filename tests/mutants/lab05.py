@@ -1,6 +1,6 @@
 """Lab 05, answered wrongly (as it really happens) and answered otherwise."""
 
-from tools.mutants import Alternative, Mutant
+from tools.mutants import Alternative, Mutant, mutants_of
 
 # --- 05.1, by bits: float32's exponent and mantissa, moved into place
 BITS = """
@@ -57,26 +57,6 @@ CAST = """
 def encode_e4m3(x):
     return x.clamp(-448, 448).to(torch.float8_e4m3fn).view(torch.uint8)
 """
-
-
-def changed(code, *edits):
-    """A function's text with edits, each of which fits once."""
-    for old, new in edits:
-        assert code.count(old) == 1, (old, code)
-        code = code.replace(old, new)
-    return code
-
-
-def mutants_of(task):
-    """mutant(mistake, edits): the solution edited; with `code`, that other answer edited."""
-
-    def mutant(mistake, edits=(), code="", outcome="wrong"):
-        if code:
-            return Mutant(task, mistake, code=changed(code, *edits), outcome=outcome)
-        return Mutant(task, mistake, edits, outcome=outcome)
-
-    return mutant
-
 
 encode, decode, scale, mx, nv, nf = (mutants_of(f"05.{i}") for i in range(1, 7))
 

@@ -1,6 +1,6 @@
 """Lab 06, answered wrongly (as it really happens) and answered otherwise."""
 
-from tools.mutants import Alternative, Mutant
+from tools.mutants import Alternative, mutants_of
 
 # --- 06.1
 H_NUMPY = """
@@ -45,26 +45,6 @@ def hessian(x, damp=0.01):
         H[k][k] = (H[k][k] or mean) + damp * mean
     return torch.tensor(H)
 """
-
-
-def changed(code, *edits):
-    """A function's text with edits, each of which fits once."""
-    for old, new in edits:
-        assert code.count(old) == 1, (old, code)
-        code = code.replace(old, new)
-    return code
-
-
-def mutants_of(task):
-    """mutant(mistake, edits): the solution edited; with `code`, that other answer edited."""
-
-    def mutant(mistake, edits=(), code="", outcome="wrong"):
-        if code:
-            return Mutant(task, mistake, code=changed(code, *edits), outcome=outcome)
-        return Mutant(task, mistake, edits, outcome=outcome)
-
-    return mutant
-
 
 moment, cost, step, factor, column, block = (mutants_of(f"06.{i}") for i in range(1, 7))
 

@@ -1,28 +1,8 @@
 """Lab 07, answered wrongly (as it really happens) and answered otherwise."""
 
-from tools.mutants import Alternative, Mutant
+from tools.mutants import Alternative, changed, mutants_by_edits
 
-
-def changed(code, *edits):
-    """A function's text with edits, each of which fits once."""
-    for old, new in edits:
-        assert code.count(old) == 1, (old, code)
-        code = code.replace(old, new)
-    return code
-
-
-def mutants_of(task):
-    """mutant(mistake, edits): the solution edited; with `code`, that other answer edited."""
-
-    def mutant(mistake, *edits, code="", outcome="wrong"):
-        if code:
-            return Mutant(task, mistake, code=changed(code, *edits), outcome=outcome)
-        return Mutant(task, mistake, edits, outcome=outcome)
-
-    return mutant
-
-
-salient, scales, error, search, shrink, zero = (mutants_of(f"07.{i}") for i in range(1, 7))
+salient, scales, error, search, shrink, zero = (mutants_by_edits(f"07.{i}") for i in range(1, 7))
 
 # --- 07.1
 ARGSORT = """

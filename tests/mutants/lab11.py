@@ -1,28 +1,8 @@
 """Lab 11: the mistakes students make with other people's files, in their own code."""
 
-from tools.mutants import Alternative, Mutant
+from tools.mutants import Alternative, mutants_by_edits
 
-
-def changed(code, *edits):
-    """A function's text with edits, each of which fits once."""
-    for old, new in edits:
-        assert code.count(old) == 1, (old, code)
-        code = code.replace(old, new)
-    return code
-
-
-def mutants_of(task):
-    """mutant(mistake, *edits): the solution edited; with `code`, that other answer edited."""
-
-    def mutant(mistake, *edits, code="", outcome="wrong"):
-        if code:
-            return Mutant(task, mistake, code=changed(code, *edits), outcome=outcome)
-        return Mutant(task, mistake, edits, outcome=outcome)
-
-    return mutant
-
-
-gptq, zero, block, row, config, box = (mutants_of(f"11.{i}") for i in range(1, 7))
+gptq, zero, block, row, config, box = (mutants_by_edits(f"11.{i}") for i in range(1, 7))
 
 # --- 11.1
 GPTQ_NUMPY = """

@@ -1,26 +1,6 @@
 """Lab 12: the mistakes students make with rotations and with training through rounding, in their own code."""
 
-from tools.mutants import Alternative, Mutant
-
-
-def changed(code, *edits):
-    """A function's text with edits, each of which fits once."""
-    for old, new in edits:
-        assert code.count(old) == 1, (old, code)
-        code = code.replace(old, new)
-    return code
-
-
-def mutants_of(task):
-    """mutant(mistake, edits): the solution edited; with `code`, that other answer edited."""
-
-    def mutant(mistake, edits=(), code="", outcome="wrong"):
-        if code:
-            return Mutant(task, mistake, code=changed(code, *edits), outcome=outcome)
-        return Mutant(task, mistake, edits, outcome=outcome)
-
-    return mutant
-
+from tools.mutants import Alternative, mutants_of
 
 had, fast, fold, turn, ste, step = (mutants_of(f"12.{i}") for i in range(1, 7))
 
