@@ -11,18 +11,18 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-HANDED_OUT: ContextVar[int | None] = ContextVar("the patient that was handed out", default=None)
+PATIENT: ContextVar[int | None] = ContextVar("the patient of this student", default=None)
 OUTCOMES = ("not attempted", "raised", "wrong", "right")
 
 
 @contextmanager
-def handing_out(number: int | None) -> Iterator[None]:
+def assigning(number: int | None) -> Iterator[None]:
     """For the time of a check: the number that this student's patient must have (lab 13); None, any."""
-    before = HANDED_OUT.set(number)
+    before = PATIENT.set(number)
     try:
         yield
     finally:
-        HANDED_OUT.reset(before)
+        PATIENT.reset(before)
 
 
 class Refuse(ValueError):

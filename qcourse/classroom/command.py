@@ -80,7 +80,8 @@ def add_patients(p: Parser) -> None:
 
 def run_patients(args) -> Outcome:
     """Draw a number for each, and write them down."""
-    from qcourse.classroom.patients import MOST, hand_out, read_roster, write_table
+    from qcourse.classroom.patients import hand_out, read_roster, write_table
+    from qcourse.study.numbered import MOST
 
     chosen = secrets.randbelow(MOST) if args.class_number is None else args.class_number
     patients = hand_out(read_roster(args.roster), chosen)

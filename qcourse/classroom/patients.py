@@ -9,23 +9,16 @@ compared.
 """
 
 import csv
-import hashlib
 import re
 from pathlib import Path
 
 from qcourse.classroom.names import readable
+from qcourse.study.numbered import MOST, for_student
 
 HEAD = ("student", "patient")
 HEADER = re.compile(r"(full|first|last|user|student)?[ _]?(students?|name|id|user|username|e-?mail)")
-MOST = 1 << 31  # numbers are below it, as study.clinic.for_student gives them
 LAB = "13"  # whose last task is the patient
 LMS_NUMBER = re.compile(r" \(\d+\)$")
-
-
-def number_for(student: str, class_number: int) -> int:
-    """The same as `study.clinic.for_student`, here without torch: a test compares them."""
-    words = f"{class_number} {student}".encode()
-    return int.from_bytes(hashlib.sha256(words).digest()[:8], "little") % MOST
 
 
 def read_roster(path: Path) -> list[str]:
@@ -47,7 +40,7 @@ def read_roster(path: Path) -> list[str]:
 
 def hand_out(names: list[str], class_number: int) -> dict[str, int]:
     """name → number of the patient."""
-    return {name: number_for(name, class_number) for name in names}
+    return {name: for_student(name, class_number) for name in names}
 
 
 def write_table(path: Path, patients: dict[str, int]) -> None:

@@ -43,12 +43,12 @@ def grade_notebook(
 ) -> dict:  # fmt: skip
     """Run a notebook in the sandbox, judge its tasks on `seeds` draws each. `patient`: the number that its report of lab 13
     must be on. Never raises for what the notebook does."""
-    from qcourse.checks.task import TASKS, handing_out
+    from qcourse.checks.task import TASKS, assigning
     from qcourse.checks.watch import RemoteError
     from qcourse.classroom.remote import Remote
 
     book = parse(data, name)
-    with Remote(zygote, book.cells, limits, hidden) as remote, handing_out(patient):
+    with Remote(zygote, book.cells, limits, hidden) as remote, assigning(patient):
         tasks, look = [], []
         for task in TASKS.lab(lab):
             with suppress(RemoteError):  # it is raised again when the function is called

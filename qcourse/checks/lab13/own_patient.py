@@ -2,7 +2,7 @@
 
 What is right depends on the patient that an answer names, so nothing is compared with `expected`: the patient is drawn
 again here, and both properties ask the clinic. In a class each student has a patient; the grader says which
-(`task.handing_out`).
+(`task.assigning`).
 """
 
 import math
@@ -10,15 +10,15 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from qcourse.checks.compare import structure
-from qcourse.checks.task import HANDED_OUT, Mistake, Property, Task
+from qcourse.checks.task import PATIENT, Mistake, Property, Task
 from qcourse.options import did_you_mean
 from qcourse.study.clinic import CASES, RIGHT, Patient, patient
 from qcourse.study.clinic.case import plain
 from qcourse.study.clinic.verdict import allowed, differs
+from qcourse.study.numbered import MOST
 
 Report = tuple[int, str, float]
 ANY = 16  # a patient whose meter is wrong: quickly made
-MOST = 1 << 31  # numbers of patients are below it, as for_student's are
 
 
 @lru_cache(maxsize=4)
@@ -29,13 +29,13 @@ def drawn(number: int) -> Patient:
 
 def reported() -> Report:
     """A right report: on the patient that was handed out, or on one of many."""
-    p = drawn(ANY if HANDED_OUT.get() is None else HANDED_OUT.get())
+    p = drawn(ANY if PATIENT.get() is None else PATIENT.get())
     return p.seed, p.case.name, p.elsewhere[1]
 
 
 def another(report: Report) -> str | None:
     """What is wrong with the number: not this student's, or none at all."""
-    mine, number = HANDED_OUT.get(), report[0]
+    mine, number = PATIENT.get(), report[0]
     if not (float(number).is_integer() and 0 <= number < MOST):
         return f"{number} is no patient's number: a whole number from 0 to {MOST - 1} is"
     said = f"you report on patient {int(number)}, and the one handed out to you is {mine}"

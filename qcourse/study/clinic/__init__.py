@@ -17,21 +17,17 @@ import weakref
 from pathlib import Path
 
 from qcourse.options import did_you_mean
-from qcourse.study.clinic.case import Case, Draw, Patient, number
+from qcourse.study.clinic.case import Case, Draw, Patient
 from qcourse.study.clinic.cases import CASES
 from qcourse.study.clinic.folder import held, spoil
 from qcourse.study.clinic.instruments import INSTRUMENTS, examine
 from qcourse.study.clinic.meter import RIGHT, Meter
 from qcourse.study.clinic.tree import TREE, tree_figure, tree_text, walk
 from qcourse.study.clinic.verdict import Verdict, diagnose
+from qcourse.study.numbered import for_student
 
 __all__ = ["CASES", "INSTRUMENTS", "RIGHT", "TREE", "Case", "Meter", "Patient", "Verdict", "diagnose", "examine",
            "for_student", "held", "patient", "spoil", "tree_figure", "tree_text", "walk"]  # fmt: skip
-
-
-def for_student(name_or_id: str, class_seed: int | str) -> int:
-    """A student's seed: another patient for (nearly) everybody, known to whoever knows the class's number."""
-    return number(f"{class_seed} {name_or_id}") % (1 << 31)
 
 
 def patient(seed: int | str, case: str | None = None, folder: Path | None = None) -> Patient:

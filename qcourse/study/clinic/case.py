@@ -4,7 +4,6 @@ A patient is drawn by its seed alone: the same seed plants the same bug in the s
 where torch rounds alike and Python is the same, whose own files are the texts.
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -18,6 +17,7 @@ from qcourse.models.loader import SHIPPED, load_model, load_tokenizer
 from qcourse.shapes import Tensor
 from qcourse.study.clinic.meter import RIGHT, Meter, Reading, texts
 from qcourse.study.kv import through_cache
+from qcourse.study.numbered import number
 from qcourse.study.perplexity import Windows
 from qcourse.study.picture import Table
 
@@ -34,11 +34,6 @@ class Draw:
     def of(self, what: str, options: Sequence[Option]) -> Option:
         """One of the options."""
         return options[number(f"{self.seed} {what}") % len(options)]
-
-
-def number(words: str) -> int:
-    """A number of 64 bits from words, the same everywhere."""
-    return int.from_bytes(hashlib.sha256(words.encode()).digest()[:8], "little")
 
 
 @dataclass(frozen=True)
